@@ -1,0 +1,33 @@
+"""See what transformers does between `from_pretrained` and the next token, on the version that is installed.
+
+    from helpers import checkpoints, record
+
+    with record() as recording:
+        model = AutoModelForCausalLM.from_pretrained(checkpoints.chosen())
+    recording.landmarks()
+
+Probes write, a Recording holds, views read. Importing this package is light: torch and transformers are imported
+when a name that needs them is first used.
+"""
+
+import importlib
+
+_HOMES = {
+    "record": "helpers.recorder",
+    "Recording": "helpers.recording",
+}
+_MODULES = {"checkpoints", "compat", "devices", "landmarks", "sampling", "views"}
+
+__all__ = sorted([*_HOMES, *_MODULES])
+
+
+def __getattr__(name: str):
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return __all__

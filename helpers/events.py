@@ -1,0 +1,55 @@
+"""The vocabulary of events: kinds, endings and columns. Imports nothing, so that the call probe runs on any Python."""
+
+CALL, MODULE, BUILTIN = range(3)
+KINDS = ("call", "module", "builtin")
+
+RETURNED, RAISED, YIELDED, OPEN = range(4)
+STATUSES = ("returned", "raised", "yielded", "open")
+"""How a call ended: it returned, an exception left it, it is a generator that gave its first value (its resumes are
+not calls), or it was still running when the recording ended."""
+
+EVENT_COLUMNS = (
+    "kind",  # index into KINDS
+    "function",  # index into Recording.functions
+    "path",  # index into Recording.paths: the module's name in its model; -1 where the event is not a module call
+    "thread",  # index into Recording.threads
+    "parent",  # index of the event around this one in the same thread; -1 at the top
+    "generation",  # number of the generate() call, from 0; -1 outside
+    "step",  # 0 = prefill, 1, 2, … = decode steps; -1 outside
+    "start",  # nanoseconds since the recording began
+    "end",
+    "inputs",  # index into Recording.tensor_lists
+    "arguments",  # index into Recording.value_lists
+    "outputs",  # index into Recording.tensor_lists
+    "result",  # index into Recording.value_lists
+    "memory_before",  # index into the memory series; -1 where no sample was taken
+    "memory_after",
+    "status",  # index into STATUSES
+)
+MEMORY_COLUMNS = (
+    "time",  # nanoseconds since the recording began
+    "resident",  # bytes of the process in RAM
+    "anonymous",  # … of which allocated memory
+    "file_mapped",  # … of which pages of mapped files (safetensors shards, shared libraries)
+    "parameters",  # bytes of the parameters and buffers of the models seen so far, ties once, meta not counted
+    "kv_cache",  # bytes of the KV cache
+    "cuda_allocated",  # bytes, summed over devices
+    "cuda_reserved",
+    "cuda_peak",  # highest allocated since the process started or the user's last reset
+)
+STEP_COLUMNS = (
+    "generation",
+    "step",
+    "start",  # nanoseconds since the recording began
+    "end",
+    "kept",  # 1: its events are kept in full; 0: this row is all that is kept
+    "kv_tokens",  # positions in the KV cache after the step's forward pass; -1 not observed
+    "kv_bytes",
+    "memory",  # index into the memory series at the end of the step
+)
+NOT_OBSERVED = -1
+NOTHING = 0  # index of the empty tensor list and of the empty value list
+
+
+class RecordingError(RuntimeError):
+    """A recording cannot answer, be read or be made; the message says what to do."""

@@ -1,0 +1,178 @@
+"""The call probe: one source of events for landmarks, modules and builtins.
+
+Two backends behind one interface, with equal results: `sys.monitoring` with local events on Python 3.12 and later,
+`sys.setprofile` with `threading.setprofile` before it. Functions are matched by the identity of their code object.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import types
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ..events import BUILTIN, MODULE, NOT_OBSERVED, NOTHING, OPEN, RAISED
+from .watch import BuiltinWatch, EventLog, Watch
+
+if TYPE_CHECKING:  # they need torch; this probe does not
+    from .describe import Describer
+    from .memory import MemoryProbe
+    from .steps import StepTracker
+
+
+class ThreadState:
+    """The open calls of one thread, innermost last: (event index or -1, watch, frame)."""
+
+    __slots__ = ("modules", "number", "stack")
+
+    def __init__(self, number: int) -> None:
+        self.stack: list[tuple[int, Watch | BuiltinWatch, types.FrameType]] = []
+        self.modules = 0  # how many of them are module calls
+        self.number = number
+
+
+class CallProbe:
+    """Writes one event per watched call into its log. Subclasses install themselves in the interpreter."""
+
+    def __init__(
+        self,
+        watches: list[Watch],
+        builtin_watches: list[BuiltinWatch],
+        describer: Describer,
+        memory: MemoryProbe | None,
+        clock: Callable[[], int],
+    ) -> None:
+        self.log = EventLog()
+        self.watches = {id(watch.code): watch for watch in watches}
+        self.boundaries = {id(watch.code): watch for watch in watches if watch.boundary}
+        self.builtin_watches: dict[int, list[BuiltinWatch]] = {}
+        for watch in builtin_watches:
+            self.builtin_watches.setdefault(id(watch.caller), []).append(watch)
+        self.thread_names: list[str] = []
+        self.tracker: StepTracker | None = None  # set by the recorder: the tracker calls back into this probe
+        self.keeping = True
+        self._describer = describer
+        self._memory = memory
+        self._clock = clock
+        self._local = threading.local()
+
+    # installed by the backends -------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Put the probe on. Raises RecordingError when something else holds the place."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """Take the probe off; the interpreter is as before."""
+        raise NotImplementedError
+
+    def set_keeping(self, keeping: bool) -> None:
+        """Whether events are kept in full, or only the boundaries of steps are watched."""
+        raise NotImplementedError
+
+    # called by the backends ----------------------------------------------------------------------------------------
+
+    def state(self) -> ThreadState:
+        """This thread's open calls."""
+        try:
+            return self._local.state
+        except AttributeError:
+            self.thread_names.append(threading.current_thread().name)
+            self._local.state = ThreadState(len(self.thread_names) - 1)
+            return self._local.state
+
+    def is_outermost_module(self) -> bool:
+        """Whether no module call is open in this thread."""
+        return self.state().modules == 0
+
+    def begin(self, watch: Watch, frame: types.FrameType) -> None:
+        """A watched Python function starts in `frame`."""
+        if watch.caller is not None:
+            back = frame.f_back
+            if back is None or back.f_code.co_qualname != watch.caller:
+                return
+        state = self.state()
+        if watch.on_enter is not None:
+            watch.on_enter(frame)
+        if not self.keeping:
+            state.stack.append((NOT_OBSERVED, watch, frame))
+            return
+        before = self._memory.sample() if watch.samples_memory and self._memory else NOT_OBSERVED
+        self._open(state, watch, frame, watch.kind, watch.read(frame), before)
+
+    def begin_builtin(self, watch: BuiltinWatch, frame: types.FrameType) -> None:
+        """A watched builtin is called by `frame`."""
+        if not self.keeping:
+            return
+        before = self._memory.sample() if watch.samples_memory and self._memory else NOT_OBSERVED
+        values = frame.f_locals
+        arguments: list[tuple[str, object]] = []
+        for local, name in watch.local_names.items():
+            if local not in values:
+                continue
+            if name.startswith("**"):
+                arguments.extend(values[local].items())
+            else:
+                arguments.append((name, values[local]))
+        seen = (watch.function, NOT_OBSERVED, *self._describer.describe(arguments))
+        self._open(self.state(), watch, frame, BUILTIN, seen, before)
+
+    def _open(self, state: ThreadState, watch, frame: types.FrameType, kind: int, seen: tuple, before: int) -> None:
+        stack = state.stack
+        index = self.log.next_index()
+        parent = stack[-1][0] if stack else NOT_OBSERVED
+        stack.append((index, watch, frame))
+        if kind == MODULE:
+            state.modules += 1
+        tracker = self.tracker
+        self.log.starts.append(
+            (
+                index,
+                kind,
+                *seen,
+                state.number,
+                parent,
+                tracker.generation,
+                tracker.step,
+                before,
+                self._clock(),
+            )
+        )
+
+    def end(self, state: ThreadState, value: object, status: int) -> None:
+        """The innermost open call of this thread ended with `value` (None when an exception left it)."""
+        now = self._clock()
+        index, watch, _ = state.stack.pop()
+        if type(watch) is BuiltinWatch:
+            tensors = values = NOTHING
+        else:
+            if watch.kind == MODULE and index != NOT_OBSERVED:
+                state.modules -= 1
+            if watch.on_exit is not None:
+                watch.on_exit(value)
+            if index == NOT_OBSERVED:
+                return
+            tensors, values = (NOTHING, NOTHING) if status == RAISED else watch.close(value)
+        after = self._memory.sample() if watch.samples_memory and self._memory else NOT_OBSERVED
+        self.log.ends.append((index, now, tensors, values, after, status))
+
+    def close_open_calls(self) -> None:
+        """Calls of this thread that still run when the recording ends are marked as open."""
+        state = self.state()
+        now = self._clock()
+        while state.stack:
+            index, _, _ = state.stack.pop()
+            if index != NOT_OBSERVED:
+                self.log.ends.append((index, now, NOTHING, NOTHING, NOT_OBSERVED, OPEN))
+
+
+def backend() -> type[CallProbe]:
+    """The call probe for this Python."""
+    if sys.version_info >= (3, 12):
+        from .monitoring import MonitoringProbe
+
+        return MonitoringProbe
+    from .profile import ProfileProbe
+
+    return ProfileProbe

@@ -1,0 +1,139 @@
+"""A Watch says what to do with one code object: how to read its frame when it starts and its value when it ends."""
+
+from __future__ import annotations
+
+import itertools
+import types
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from ..events import CALL, NOT_OBSERVED
+
+if TYPE_CHECKING:
+    from .describe import Describer
+
+GENERATOR = 0x20 | 0x80 | 0x200  # CO_GENERATOR, CO_COROUTINE, CO_ASYNC_GENERATOR
+VARIABLE_ARGUMENTS, VARIABLE_KEYWORDS = 0x04, 0x08
+
+Seen = tuple[int, int, int, int]  # kind-specific: function, path, tensor list, value list
+
+
+class Watch:
+    """One function that is watched.
+
+    `read(frame)` gives (function, path, tensors, values) when a call starts; `close(value)` gives (tensors, values)
+    when it returns. `samples_memory`: memory is read before and after. `boundary`: stays on in steps of which only a
+    summary is kept, and its `on_enter`/`on_exit` tell the step tracker. `caller`: only calls made directly by the
+    function of this qualified name count.
+    """
+
+    __slots__ = (
+        "boundary",
+        "caller",
+        "close",
+        "code",
+        "kind",
+        "on_enter",
+        "on_exit",
+        "read",
+        "samples_memory",
+    )
+
+    def __init__(
+        self,
+        code: types.CodeType,
+        read: Callable[[types.FrameType], Seen],
+        close: Callable[[object], tuple[int, int]],
+        *,
+        kind: int = CALL,
+        samples_memory: bool = False,
+        caller: str | None = None,
+    ) -> None:
+        self.code = code
+        self.kind = kind
+        self.read = read
+        self.close = close
+        self.samples_memory = samples_memory
+        self.boundary = False
+        self.on_enter: Callable[[types.FrameType], None] | None = None
+        self.on_exit: Callable[[object], None] | None = None
+        self.caller = caller
+
+    @property
+    def is_generator(self) -> bool:
+        return bool(self.code.co_flags & GENERATOR)
+
+
+class BuiltinWatch:
+    """A builtin that is watched in one calling function: neither profile events nor monitoring give its arguments,
+    so they are read from the caller's locals (`local_names`: local to argument name)."""
+
+    __slots__ = ("caller", "function", "local_names", "matches", "samples_memory")
+
+    def __init__(
+        self,
+        builtin: object,
+        caller: types.CodeType,
+        function: int,
+        local_names: dict[str, str],
+        samples_memory: bool,
+    ) -> None:
+        self.caller = caller
+        self.matches = _matcher(builtin)
+        self.function = function
+        self.local_names = local_names
+        self.samples_memory = samples_memory
+
+
+def _matcher(builtin: object) -> Callable[[object], bool]:
+    """Whether a callable is `builtin`, called as a function, as an unbound method or as a bound one."""
+    owner = getattr(builtin, "__objclass__", None)
+    name = builtin.__name__
+    if owner is None:
+        return lambda called: called is builtin
+    return lambda called: (
+        called is builtin
+        or (getattr(called, "__name__", None) == name and isinstance(getattr(called, "__self__", None), owner))
+    )
+
+
+def call_reader(code: types.CodeType, function: int, describer: Describer) -> Callable[[types.FrameType], Seen]:
+    """Reads the arguments of an ordinary call from its frame's parameters."""
+    positional = code.co_argcount + code.co_kwonlyargcount
+    names = list(code.co_varnames[:positional])
+    extra = iter(code.co_varnames[positional:])
+    starred = next(extra) if code.co_flags & VARIABLE_ARGUMENTS else None
+    keywords = next(extra) if code.co_flags & VARIABLE_KEYWORDS else None
+
+    def arguments(frame: types.FrameType) -> Iterator[tuple[str, object]]:
+        values = frame.f_locals
+        for name in names:
+            if name in values:
+                yield name, values[name]
+        if starred and values.get(starred):
+            yield from ((f"*{starred}.{position}", value) for position, value in enumerate(values[starred]))
+        if keywords and values.get(keywords):
+            yield from values[keywords].items()
+
+    def read(frame: types.FrameType) -> Seen:
+        return (function, NOT_OBSERVED, *describer.describe(arguments(frame)))
+
+    return read
+
+
+def result_closer(describer: Describer) -> Callable[[object], tuple[int, int]]:
+    """Describes the value that a call gave back."""
+    return lambda value: describer.describe((("result", value),))
+
+
+class EventLog:
+    """Collects starts and ends of calls from all threads, without locks.
+
+    List appends and `next` of a counter are atomic; each thread has a stack of its own. Rows are tuples of integers,
+    about 300 bytes for a whole event.
+    """
+
+    def __init__(self) -> None:
+        self.starts: list[tuple[int, ...]] = []
+        self.ends: list[tuple[int, ...]] = []
+        self.next_index = itertools.count().__next__

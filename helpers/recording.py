@@ -1,0 +1,218 @@
+"""Recording: what a recorded run holds, in columns of numbers and strings. It never holds a tensor.
+
+Probes write it, views read it. Every question is a method that returns a table (a pandas DataFrame); the answers are
+computed in `queries`, the file format is in `recording_file`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from .events import EVENT_COLUMNS, MEMORY_COLUMNS, STEP_COLUMNS
+from .tables import Table
+
+
+class TensorSpec(NamedTuple):
+    """What is kept of a tensor: where it stood in the call, its shape, dtype and device, and its bytes.
+
+    `nbytes` is the size of its elements; `storage` the size of the memory behind it (larger for a view), None where
+    the tensor does not say. A meta tensor's bytes are virtual: nothing is allocated.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: str
+    device: str
+    nbytes: int | None
+    storage: int | None
+
+    def __str__(self) -> str:
+        return f"{self.path} {self.shape_text}"
+
+    @property
+    def shape_text(self) -> str:
+        return "(" + ", ".join(map(str, self.shape)) + ")"
+
+
+class Function(NamedTuple):
+    """A function that was called: the code that really ran, behind decorators and aliases."""
+
+    module: str
+    qualname: str
+    file: str  # relative to site-packages, or without the home directory; "" for a builtin
+    line: int  # 0 for a builtin
+
+    @property
+    def location(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else "builtin"
+
+
+class LandmarkStatus(NamedTuple):
+    """A landmark in this run: the function that plays it (index, or -1) and, where there is none, why."""
+
+    id: str
+    function: int
+    reason: str
+
+
+def _columns(names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    return {name: np.zeros(0, dtype=np.int64) for name in names}
+
+
+@dataclass(eq=False)
+class Recording:
+    """One recorded run. Made by `record()`; read with its methods, `save` and `Recording.load`."""
+
+    environment: dict = field(default_factory=dict)
+    functions: list[Function] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
+    threads: list[str] = field(default_factory=list)
+    specs: list[TensorSpec] = field(default_factory=list)
+    tensor_lists: list[tuple[int, ...]] = field(default_factory=lambda: [()])
+    value_lists: list[tuple[tuple[str, object], ...]] = field(default_factory=lambda: [()])
+    landmark_statuses: list[LandmarkStatus] = field(default_factory=list)
+    events: dict[str, np.ndarray] = field(default_factory=lambda: _columns(EVENT_COLUMNS))
+    memory_series: dict[str, np.ndarray] = field(default_factory=lambda: _columns(MEMORY_COLUMNS))
+    step_rows: dict[str, np.ndarray] = field(default_factory=lambda: _columns(STEP_COLUMNS))
+    sources: dict[str, str] = field(default_factory=dict)  # "module:qualname" to the text of the function as installed
+    warnings: list[str] = field(default_factory=list)
+    finished: bool = False
+
+    def __len__(self) -> int:
+        """Number of events."""
+        return len(self.events["kind"])
+
+    def __bool__(self) -> bool:
+        return True  # an empty recording is still a recording
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Recording):
+            return NotImplemented
+        from .recording_file import document
+
+        return document(self) == document(other)
+
+    __hash__ = None
+
+    # questions -----------------------------------------------------------------------------------------------------
+
+    def landmarks(self, *, observed_only: bool = False) -> Table:
+        """One row per landmark of the call path, in its order, with what was recorded of it.
+
+        Columns: stage (number), stage_name, landmark (id), function (qualified name), location (file:line as
+        installed), calls (recorded; steps beyond those kept in full are not in it), per_step (calls per step kept in
+        full, <NA> outside generation), tensors_in and tensors_out (of the first call: name and shape), dtype, device,
+        arguments and result (of the first call: what is not a tensor),
+        memory (bytes of resident memory gained, all calls), milliseconds (all calls; children included), observed
+        (yes, or the reason why not). Zoom: landmarks; without modules the forward pass is seen as calls.
+        """
+        from . import queries
+
+        return queries.landmarks(self, observed_only=observed_only)
+
+    def stages(self) -> Table:
+        """One row per stage of the call path: landmarks observed, calls, milliseconds and memory.
+
+        Columns: stage, name, landmarks (observed / known to the table), calls, milliseconds (time in which the stage's
+        outermost landmarks ran, less the time of other stages' landmarks within them), memory (bytes of resident
+        memory gained in that time). Zoom: landmarks.
+        """
+        from . import queries
+
+        return queries.stages(self)
+
+    def modules(self, step: int | None = None, generation: int | None = None) -> Table:
+        """One row per call of a torch module, in order.
+
+        Columns: event, path (name in the model), class, location, generation, step, inputs and outputs (name and
+        shape), dtype, device (of the first output), milliseconds. `step`: 0 is the prefill, 1, 2, … the decode steps.
+        Zoom: modules. Raises RecordingError when that was not recorded or the step was not kept in full.
+        """
+        from . import queries
+
+        return queries.modules(self, step=step, generation=generation)
+
+    def calls(self) -> Table:
+        """One row per recorded call that is not a module call, in order.
+
+        Columns: event, depth, kind, function, location, thread, generation, step, arguments, result, inputs, outputs,
+        milliseconds, status. Zoom: landmarks.
+        """
+        from . import queries
+
+        return queries.calls(self)
+
+    def steps(self) -> Table:
+        """One row per generation step: 0 is the prefill, the others are decode steps.
+
+        Columns: generation, step, kind (prefill or decode), milliseconds, kept (whether its events are kept in full),
+        events, kv_tokens (positions in the KV cache after its forward pass), kv_bytes, resident (bytes).
+        """
+        from . import queries
+
+        return queries.steps(self)
+
+    def memory(self) -> Table:
+        """The memory series: one row per sample, at landmark and step boundaries, never per module.
+
+        Columns: milliseconds (since the start) and, in bytes, resident, anonymous, file_mapped, parameters, kv_cache,
+        cuda_allocated, cuda_reserved, cuda_peak; <NA> where the machine does not say.
+        """
+        from . import queries
+
+        return queries.memory(self)
+
+    def to_frame(self) -> Table:
+        """All events, one row each, with names in place of indexes (columns as in `EVENT_COLUMNS`)."""
+        from . import queries
+
+        return queries.frame(self)
+
+    def tensors(self, event: int) -> tuple[list[TensorSpec], list[TensorSpec]]:
+        """(inputs, outputs) of one event."""
+        return (
+            [self.specs[index] for index in self.tensor_lists[self.events["inputs"][event]]],
+            [self.specs[index] for index in self.tensor_lists[self.events["outputs"][event]]],
+        )
+
+    # file ----------------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | Path) -> Path:
+        """Write the recording to one file: gzip-compressed JSON with a schema version. Returns the path.
+
+        Written to a temporary file first, so an interrupted save leaves no half file. Raises RecordingError while
+        the recording is still running.
+        """
+        from .recording_file import save
+
+        return save(self, Path(path))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Recording:
+        """Read a file made by `save`. Raises RecordingError when it is damaged, too new, or no recording."""
+        from .recording_file import load
+
+        return load(Path(path))
+
+    # display -------------------------------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        if not self.finished:
+            return "<Recording, still running: read it after the `with record()` block>"
+        kept = int(self.step_rows["kept"].sum()) if len(self.step_rows["kept"]) else 0
+        steps = len(self.step_rows["step"])
+        generation = f", {steps} generation steps ({kept} in full)" if steps else ""
+        return (
+            f"<Recording of transformers {self.environment.get('transformers', '?')}: {len(self)} events{generation}>"
+        )
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        if not self.finished:
+            return f"<pre>{escape(repr(self))}</pre>"
+        return f"<p>{escape(repr(self))}</p>" + self.stages()._repr_html_()

@@ -1,0 +1,96 @@
+"""The call probe: the same events from both backends, on every Python that is installed."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).with_name("call_probe_scenarios.py")
+
+
+def pythons() -> dict[str, str]:
+    """Python versions that can be started here: by name on the path, or as pyenv keeps them."""
+    found = {f"{sys.version_info.major}.{sys.version_info.minor}": sys.executable}
+    for minor in (11, 12, 13):
+        name = f"3.{minor}"
+        candidates = sorted(Path.home().glob(f".pyenv/versions/{name}.*/bin/python"))
+        python = candidates[-1] if candidates else shutil.which(f"python{name}")
+        if python and name not in found:
+            found[name] = str(python)
+    return found
+
+
+def run_scenarios(python: str) -> dict:
+    finished = subprocess.run([python, str(SCRIPT)], capture_output=True, text=True, timeout=60)
+    assert finished.returncode == 0, finished.stderr
+    return json.loads(finished.stdout)
+
+
+@pytest.fixture(scope="module")
+def events() -> list[tuple]:
+    return [tuple(event) for event in run_scenarios(sys.executable)["events"]]
+
+
+def of(events, function):
+    return [event for event in events if event[0] == function]
+
+
+def test_arguments_and_results_are_read(events):
+    assert of(events, "plain") == [
+        ("plain", "", "MainThread", "returned", "a=1, b=3, *rest.0=5, c=4", "result=5"),
+    ]
+
+
+def test_an_alias_is_the_same_function(events):
+    assert ("inner", "", "MainThread", "returned", "a=7", "result=8") in events
+
+
+def test_none_is_a_result_and_an_exception_is_not(events):
+    assert of(events, "returns_none")[0][3:] == ("returned", "a=1", "result=None")
+    assert of(events, "fails")[0][3:] == ("raised", "a=3", "")
+    assert of(events, "passes_through")[0][3:] == ("raised", "a=3", "")
+
+
+def test_recursion_nests(events):
+    assert [event[1] for event in of(events, "factorial")] == ["", "factorial", "factorial"]
+
+
+def test_resumes_of_a_generator_are_not_calls(events):
+    assert of(events, "numbers") == [("numbers", "", "MainThread", "yielded", "n=3", "result=0")]
+    assert [event[3] for event in of(events, "managed")] == ["yielded", "yielded"]
+
+
+def test_a_call_after_a_generator_has_no_stale_parent(events):
+    assert ("inner", "", "MainThread", "returned", "a=5", "result=6") in events
+
+
+def test_builtins_are_seen_with_their_callers_locals(events):
+    assert [event[3:] for event in of(events, "gcd")] == [
+        ("returned", "x=12, y=18", ""),
+        ("raised", "x=1, y='x'", ""),
+    ]
+    assert of(events, "upper")[0][4] == "text='abc'"
+
+
+def test_threads_are_seen_and_named(events):
+    assert ("inner", "in_worker", "worker", "returned", "a=9", "result=10") in events
+
+
+def test_a_caller_condition_is_kept(events):
+    assert of(events, "only_from_plain") == [("only_from_plain", "", "MainThread", "returned", "a=1", "result=1")]
+
+
+def test_nothing_is_recorded_after_the_end(events):
+    assert len(of(events, "plain")) == 1  # the script runs its scenario once more without the probe
+
+
+def test_both_backends_give_equal_events():
+    results = {name: run_scenarios(python) for name, python in pythons().items()}
+    if len({result["probe"] for result in results.values()}) < 2:
+        pytest.skip(f"only one backend can run here: found Python {', '.join(results)}; the other needs 3.11 or 3.12+")
+    first, *others = results.values()
+    for other in others:
+        assert other["events"] == first["events"], f"{other['python']} differs from {first['python']}"

@@ -1,0 +1,163 @@
+"""Descriptions: structure only, nothing held, nothing executed, nothing secret."""
+
+import collections
+import gc
+import os
+import weakref
+from pathlib import Path
+
+import pytest
+import torch
+
+from helpers.probes.describe import Describer
+from helpers.probes.redact import REDACTED, source_path, text
+
+
+def values_of(**named) -> dict:
+    describer = Describer()
+    _, values = describer.describe(named.items())
+    return dict(describer.value_lists[values])
+
+
+def specs_of(**named):
+    describer = Describer()
+    tensors, _ = describer.describe(named.items())
+    return [describer.specs[index] for index in describer.tensor_lists[tensors]]
+
+
+def test_a_tensor_is_described_by_shape_dtype_device_and_bytes():
+    (spec,) = specs_of(x=torch.zeros(2, 3, dtype=torch.bfloat16))
+    assert spec == ("x", (2, 3), "bfloat16", "cpu", 12, 12)
+
+
+def test_a_view_tells_the_storage_behind_it():
+    (spec,) = specs_of(x=torch.zeros(10, 10)[:1])
+    assert (spec.nbytes, spec.storage) == (40, 400)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "shape"),
+    [
+        (torch.empty(4, 5, device="meta"), (4, 5)),
+        (torch.zeros(0, 3), (0, 3)),
+        (torch.eye(3).to_sparse(), (3, 3)),
+        (torch.nn.Parameter(torch.zeros(2)), (2,)),
+        (torch.quantize_per_tensor(torch.zeros(3), 0.1, 0, torch.qint8), (3,)),
+    ],
+    ids=["meta", "empty", "sparse", "parameter", "quantised"],
+)
+def test_unusual_tensors(tensor, shape):
+    (spec,) = specs_of(x=tensor)
+    assert spec.shape == shape
+
+
+def test_equal_descriptions_are_kept_once():
+    describer = Describer()
+    first = describer.describe([("x", torch.zeros(2))])
+    again = describer.describe([("x", torch.ones(2))])
+    assert first == again
+    assert len(describer.specs) == 1
+
+
+def test_nothing_is_held():
+    describer = Describer()
+    tensor = torch.zeros(1000)
+    gone = weakref.ref(tensor)
+    describer.describe([("x", [tensor, {"y": tensor}])])
+    del tensor
+    gc.collect()
+    assert gone() is None
+
+
+def test_containers_are_opened_by_path():
+    specs = specs_of(x=(torch.zeros(1), {"key": torch.zeros(2)}), y=collections.UserDict(ids=torch.zeros(3)))
+    assert [spec.path for spec in specs] == ["x.0", "x.1.key", "y.ids"]
+
+
+def test_long_and_deep_containers_are_named_only():
+    assert values_of(x=list(range(100)))["x"] == "<list of 100>"
+    assert values_of(x=[[[[1]]]]) == {"x.0.0.0": "<list of 1>"}
+
+
+def test_plain_values_and_types():
+    seen = values_of(
+        none=None,
+        flag=True,
+        count=3,
+        ratio=0.5,
+        dtype=torch.float16,
+        device=torch.device("cpu"),
+        kind=dict,
+        path=Path("a/b"),
+    )
+    assert seen == {
+        "none": None,
+        "flag": True,
+        "count": 3,
+        "ratio": 0.5,
+        "dtype": "torch.float16",
+        "device": "cpu",
+        "kind": "class dict",
+        "path": str(Path("a/b")),
+    }
+
+
+def test_bool_and_int_do_not_share_a_description():
+    describer = Describer()
+    assert describer.describe([("x", True)]) != describer.describe([("x", 1)])
+
+
+def test_numbers_that_json_cannot_hold_are_texts():
+    assert values_of(a=float("nan"), b=float("-inf")) == {"a": "nan", "b": "-inf"}
+
+
+def test_repr_is_never_called():
+    class Loud:
+        def __repr__(self):
+            raise AssertionError("repr was called")
+
+        __str__ = __len__ = __iter__ = __repr__
+
+    assert values_of(x=Loud()) == {"x": "<Loud>"}
+
+
+def test_an_object_that_raises_is_not_observed_and_does_not_stop_the_run():
+    class Broken(list):
+        def __len__(self):
+            raise RuntimeError("broken")
+
+    assert values_of(x=Broken()) == {"": "<not observed: RuntimeError while reading it>"}
+
+
+@pytest.mark.parametrize("name", ["token", "use_auth_token", "Authorization", "api_key", "password", "headers"])
+def test_secret_names_are_redacted_without_a_look(name):
+    assert values_of(**{name: "abc"}) == {name: REDACTED}
+    assert values_of(x={name: "abc"}) == {f"x.{name}": REDACTED}
+    assert values_of(**{name: None}) == {name: None}
+
+
+def test_names_that_only_look_secret_are_kept():
+    assert values_of(pad_token="</s>", max_new_tokens=3) == {"pad_token": "</s>", "max_new_tokens": 3}
+
+
+def test_secrets_in_texts_are_redacted(monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "not-a-usual-token")
+    assert "hf_abcdefghijkl" not in text("see hf_abcdefghijkl here")
+    assert text("not-a-usual-token") == REDACTED
+    assert text("Bearer abc.def") == REDACTED
+    assert "secret" not in text("https://user:secret@example.org/x")
+
+
+def test_the_home_directory_is_shortened():
+    assert text(str(Path.home() / "models" / "x")) == os.path.join("~", "models", "x")
+
+
+def test_long_texts_are_cut_with_a_mark():
+    assert len(text("x" * 1000)) == 160
+    assert text("x" * 1000).endswith("…")
+
+
+def test_source_files_are_told_by_package():
+    assert source_path(torch.nn.Module.__call__.__code__.co_filename) == "torch/nn/modules/module.py"
+    assert source_path(collections.__file__) == "collections/__init__.py"
+    assert source_path("/somewhere/private/script.py") == "script.py"
