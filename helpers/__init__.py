@@ -13,10 +13,11 @@ when a name that needs them is first used.
 import importlib
 
 _HOMES = {
+    "check": "helpers.checks",
     "record": "helpers.recorder",
     "Recording": "helpers.recording",
 }
-_MODULES = {"checkpoints", "compat", "devices", "landmarks", "sampling", "views"}
+_MODULES = {"article", "checkpoints", "compat", "devices", "landmarks", "safetensors_header", "sampling", "views"}
 
 __all__ = sorted([*_HOMES, *_MODULES])
 

@@ -115,7 +115,8 @@ def version_warning(version: str | None = None) -> str | None:
     tested = tested_versions()
     return (
         f"transformers {version} is outside the tested range {tested[0]} to {tested[-1]}: the landmark table is read "
-        f"as for {nearest}. Landmarks that moved are listed as not observed; install transformers=={nearest} to be exact."
+        f"as for {nearest}. Landmarks that moved are listed as not observed; to be exact install transformers "
+        f"{nearest}."
     )
 
 

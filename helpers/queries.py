@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from .tables import Table
 
 MILLISECOND = 1e6  # nanoseconds
 MODULE_CALL = "Module._wrapped_call_impl"
+FIRST_THREAD = 0  # index of the thread that recorded the first event
 NOT_FIRED = "not observed: it did not run"
 
 
@@ -96,7 +98,9 @@ def landmarks(recording: Recording, *, observed_only: bool) -> Table:
         "milliseconds",
         "observed",
     ]
-    table = Table.of(rows, columns, volatile=("memory", "milliseconds", "stage_name", "arguments", "result"))
+    table = Table.of(
+        rows, columns, volatile=("stage_name", "location", "arguments", "result", "memory", "milliseconds")
+    )
     table["per_step"] = table["per_step"].astype("Float64")
     return table
 
@@ -144,41 +148,77 @@ def stage_of_functions(recording: Recording) -> dict[int, int]:
 
 def stages(recording: Recording) -> Table:
     """See `Recording.stages`."""
-    _require_finished(recording)
-    columns = recording.events
-    stage_of = stage_of_functions(recording)
-    own_time, own_memory, calls = defaultdict(float), defaultdict(int), defaultdict(int)
-    seen: dict[int, set[int]] = defaultdict(set)
-    around = _stage_around(recording, stage_of)
-    for event, (stage, outer) in enumerate(around):
-        if stage is None or (columns["kind"][event] == MODULE and columns["function"][event] not in stage_of):
-            continue
-        calls[stage] += columns["function"][event] in stage_of
-        seen[stage].add(int(columns["function"][event]))
-        if stage == outer:
-            continue
-        duration = columns["end"][event] - columns["start"][event]
-        gained = _memory_gained(recording, np.array([event]))
-        own_time[stage] += duration
-        own_memory[stage] += 0 if gained is pd.NA else gained
-        if outer is not None and columns["parent"][event] != NOT_OBSERVED:
-            own_time[outer] -= duration
-            own_memory[outer] -= 0 if gained is pd.NA else gained
-    known = defaultdict(int)
-    for landmark in landmark_table.table():
-        known[landmark.stage] += landmark.kind != "fact"
+    seen = (
+        landmarks(recording, observed_only=False)
+        .groupby("stage")["calls"]
+        .agg(["count", lambda calls: (calls > 0).sum()])
+    )
+    known, observed = seen.iloc[:, 0], seen.iloc[:, 1]
+    costs = _own_costs(recording)
     rows = [
         {
             "stage": stage,
             "name": name,
-            "landmarks": f"{len(seen[stage])} of {known[stage]}",
-            "calls": calls[stage],
-            "milliseconds": own_time[stage] / MILLISECOND if calls[stage] else pd.NA,
-            "memory": own_memory[stage] if calls[stage] else pd.NA,
+            "landmarks": f"{observed.get(stage, 0)} of {known.get(stage, 0)}",
+            "calls": costs[stage].calls,
+            "milliseconds": costs[stage].time / MILLISECOND if costs[stage].calls else pd.NA,
+            "memory": costs[stage].memory if costs[stage].memory_was_read else pd.NA,
         }
         for stage, name in landmark_table.stages().items()
     ]
-    return Table.of(rows, volatile=("milliseconds", "memory"))
+    table = Table.of(rows + _summarised_steps(recording, rows), volatile=("milliseconds", "memory"))
+    table["stage"] = table["stage"].astype("Int64")
+    return table
+
+
+@dataclass
+class _Cost:
+    """What a stage cost by itself: without the other stages that ran inside it."""
+
+    calls: int = 0
+    time: int = 0  # nanoseconds
+    memory: int = 0  # bytes
+    memory_was_read: bool = False
+
+
+def _own_costs(recording: Recording) -> dict[int | None, _Cost]:
+    """The own cost of each stage. Worker threads count as calls only: the first thread waits for them, and its time
+    contains theirs."""
+    columns = recording.events
+    stage_of = stage_of_functions(recording)
+    costs: dict[int | None, _Cost] = defaultdict(_Cost)
+    for event, (stage, outer) in enumerate(_stage_around(recording, stage_of)):
+        costs[stage].calls += columns["function"][event] in stage_of
+        if stage == outer or columns["thread"][event] != FIRST_THREAD:
+            continue
+        duration = int(columns["end"][event] - columns["start"][event])
+        gained = _memory_gained(recording, np.array([event]))
+        costs[stage].time += duration
+        costs[outer].time -= duration
+        if gained is not pd.NA:
+            costs[stage].memory_was_read = True
+            costs[stage].memory += gained
+            costs[outer].memory -= gained
+    return costs
+
+
+GENERATE_STAGE = 7
+
+
+def _summarised_steps(recording: Recording, rows: list[dict]) -> list[dict]:
+    """A row for the time of the steps whose stages are not known; it is taken out of that of generate()."""
+    steps = recording.step_rows
+    summarised = steps["kept"] == 0
+    if not summarised.any():
+        return []
+    milliseconds = float((steps["end"] - steps["start"])[summarised].sum()) / MILLISECOND
+    for row in rows:
+        if row["stage"] == GENERATE_STAGE and row["calls"]:
+            row["milliseconds"] -= milliseconds
+    count = int(summarised.sum())
+    name = f"{count} later step{'s' if count != 1 else ''}, kept as summary rows"
+    nothing = {"stage": pd.NA, "landmarks": "not observed", "calls": 0, "memory": pd.NA}
+    return [{**nothing, "name": name, "milliseconds": milliseconds}]
 
 
 def _stage_around(recording: Recording, stage_of: dict[int, int]) -> list[tuple[int | None, int | None]]:
@@ -234,7 +274,7 @@ def modules(recording: Recording, *, step: int | None, generation: int | None) -
         "device",
         "milliseconds",
     ]
-    table = Table.of(rows, names, volatile=("milliseconds",))
+    table = Table.of(rows, names, volatile=("location", "milliseconds"))
     for name in ("generation", "step"):
         table[name] = _missing(table[name])
     return table
@@ -296,7 +336,7 @@ def calls(recording: Recording) -> Table:
         "milliseconds",
         "status",
     ]
-    table = Table.of(rows, names, volatile=("thread", "milliseconds"))
+    table = Table.of(rows, names, volatile=("thread", "location", "milliseconds"))
     for name in ("generation", "step"):
         table[name] = _missing(table[name])
     return table

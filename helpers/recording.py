@@ -118,8 +118,9 @@ class Recording:
         """One row per stage of the call path: landmarks observed, calls, milliseconds and memory.
 
         Columns: stage, name, landmarks (observed / known to the table), calls, milliseconds (time in which the stage's
-        outermost landmarks ran, less the time of other stages' landmarks within them), memory (bytes of resident
-        memory gained in that time). Zoom: landmarks.
+        outermost landmarks ran, less the time of other stages' landmarks within them; the first thread's, which
+        contains its workers'), memory (bytes of resident memory gained in that time). Steps that were kept as summary
+        rows only are a last row of their own: which stages their time went to was not observed. Zoom: landmarks.
         """
         from . import queries
 

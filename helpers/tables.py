@@ -1,7 +1,7 @@
 """Table: a DataFrame whose text form is stable, so that notebooks compare equal on every machine.
 
-Times, memory and thread names differ from run to run and move column widths. As text a Table leaves those columns
-out; in HTML, and in the DataFrame itself, they are there.
+Times, memory, thread names and lines of source differ from run to run or from Python to Python, and move column
+widths. As text a Table leaves those columns out; in HTML, and in the DataFrame itself, they are there.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import ClassVar
 import pandas as pd
 
 MOST_ROWS = 130  # shown; the landmark table fits
+WIDEST_CELL = 200  # characters, in HTML
 
 
 class Table(pd.DataFrame):
@@ -45,6 +46,10 @@ class Table(pd.DataFrame):
 
     def _repr_html_(self) -> str:
         formatters = {name: _formatter(name) for name in self.columns if _formatter(name)}
+        with pd.option_context("display.max_colwidth", WIDEST_CELL):
+            return self._html(formatters)
+
+    def _html(self, formatters: dict) -> str:
         return pd.DataFrame(self).to_html(
             index=False,
             max_rows=MOST_ROWS,

@@ -98,7 +98,7 @@ class CallProbe:
         if not self.keeping:
             state.stack.append((NOT_OBSERVED, watch, frame))
             return
-        before = self._memory.sample() if watch.samples_memory and self._memory else NOT_OBSERVED
+        before = self._memory.sample() if self._memory and self._samples(watch, state) else NOT_OBSERVED
         self._open(state, watch, frame, watch.kind, watch.read(frame), before)
 
     def begin_builtin(self, watch: BuiltinWatch, frame: types.FrameType) -> None:
@@ -117,6 +117,11 @@ class CallProbe:
                 arguments.append((name, values[local]))
         seen = (watch.function, NOT_OBSERVED, *self._describer.describe(arguments))
         self._open(self.state(), watch, frame, BUILTIN, seen, before)
+
+    @staticmethod
+    def _samples(watch: Watch | BuiltinWatch, state: ThreadState) -> bool:
+        """Whether memory is read around this call: at landmarks, and around the outermost module call only."""
+        return watch.samples_memory or (watch.kind == MODULE and state.modules == 0)
 
     def _open(self, state: ThreadState, watch, frame: types.FrameType, kind: int, seen: tuple, before: int) -> None:
         stack = state.stack
@@ -154,7 +159,7 @@ class CallProbe:
             if index == NOT_OBSERVED:
                 return
             tensors, values = (NOTHING, NOTHING) if status == RAISED else watch.close(value)
-        after = self._memory.sample() if watch.samples_memory and self._memory else NOT_OBSERVED
+        after = self._memory.sample() if self._memory and self._samples(watch, state) else NOT_OBSERVED
         self.log.ends.append((index, now, tensors, values, after, status))
 
     def close_open_calls(self) -> None:

@@ -7,7 +7,7 @@ import types
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from ..events import CALL, NOT_OBSERVED
+from ..events import BUILTIN, CALL, NOT_OBSERVED
 
 if TYPE_CHECKING:
     from .describe import Describer
@@ -69,6 +69,8 @@ class BuiltinWatch:
     so they are read from the caller's locals (`local_names`: local to argument name)."""
 
     __slots__ = ("caller", "function", "local_names", "matches", "samples_memory")
+
+    kind = BUILTIN
 
     def __init__(
         self,

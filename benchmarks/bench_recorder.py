@@ -1,0 +1,90 @@
+"""What recording costs: ratios recorded / plain of the same work, interleaved, median of nine pairs."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import torch
+import transformers
+from measure import ratio, write
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from helpers import checkpoints, compat, record
+
+NEW_TOKENS = 16
+PROMPT_TOKENS = 173  # as many as the article's prompt has with Llama-2's tokenizer
+
+
+def load(checkpoint: str) -> torch.nn.Module:
+    return AutoModelForCausalLM.from_pretrained(checkpoint, **compat.dtype_argument(torch.float32))
+
+
+def recorded(work, *zoom: str, steps: int | None = 4):
+    def run():
+        with record(*zoom, steps=steps) as recording:
+            work()
+        return recording
+
+    return run
+
+
+def generation(checkpoint: str):
+    """A greedy generation of NEW_TOKENS tokens from PROMPT_TOKENS ids, without the tokenizer."""
+    model = load(checkpoint)
+    ids = (torch.arange(PROMPT_TOKENS) % (model.config.vocab_size - 10) + 5).unsqueeze(0)
+
+    def run():
+        model.generate(
+            input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False,
+            max_new_tokens=NEW_TOKENS, min_new_tokens=NEW_TOKENS,
+        )  # fmt: skip
+
+    return run
+
+
+def main() -> None:
+    transformers.utils.logging.disable_progress_bar()
+    transformers.logging.set_verbosity_error()
+    demo, tiny = str(checkpoints.demo()), str(checkpoints.tiny())
+    AutoTokenizer.from_pretrained(demo)
+    generate, generate_tiny = generation(demo), generation(tiny)
+    rows = []
+
+    def measure(name: str, plain, with_it) -> None:
+        figures = ratio(plain, with_it)
+        rows.append(
+            f"| {name} | ×{figures['ratio']:.2f} | ×{figures['lowest']:.2f} – ×{figures['highest']:.2f} "
+            f"| {figures['plain'] * 1000:.0f} | {figures['recorded'] * 1000:.0f} |"
+        )
+        print(rows[-1], file=sys.stderr)
+
+    measure("generate, default zoom (4 steps in full)", generate, recorded(generate))
+    measure("generate, every step in full", generate, recorded(generate, steps=None))
+    measure("generate, landmarks only, every step", generate, recorded(generate, "landmarks", steps=None))
+    measure("generate, tiny model, default zoom", generate_tiny, recorded(generate_tiny))
+    measure("warm load, default zoom", lambda: load(demo), recorded(lambda: load(demo)))
+    measure("off means off: plain / plain, after the recordings", generate, generate)
+    table = "\n".join(["| work | ratio | spread | plain ms | recorded ms |", "|---|---|---|---|---|", *rows])
+    write("recorder", "Cost of recording", f"{table}\n\n{sizes(generate)}")
+
+
+def sizes(generate) -> str:
+    """File size and events of a default and a full recording of the generation."""
+    lines = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, steps in (("default", 4), ("every step in full", None)):
+            recording = recorded(generate, steps=steps)()
+            size = recording.save(Path(folder) / f"{name}.json.gz").stat().st_size
+            kept = int(recording.step_rows["kept"].sum())
+            events = f"{len(recording):,} events, {size / 1000:.0f} kB"
+            lines.append(f"{name}: {events}, {kept} of {NEW_TOKENS} steps in full.")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

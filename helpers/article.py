@@ -1,0 +1,28 @@
+"""The script that the article steps through, in parts: its question, its system prompt, its sampling settings.
+
+Source: the article "HuggingFace Transformers" (2024-12-20) and its run.py, pinned to transformers 4.47.1. The system
+prompt and the chat format are those published with Llama-2-Chat.
+"""
+
+from __future__ import annotations
+
+QUESTION = "you walk one mile south, one mile west and one mile north and end up where you started: where are you?"
+SYSTEM_PROMPT = (
+    "You are a helpful, respectful and honest assistant. Always answer as helpfully as possible, while being safe. "
+    "Your answers should not include any harmful, unethical, racist, sexist, toxic, dangerous, or illegal content. "
+    "Please ensure that your responses are socially unbiased and positive in nature.\n\n"
+    "If a question does not make any sense, or is not factually coherent, explain why instead of answering something "
+    "not correct. If you don't know the answer to a question, please don't share false information."
+)
+SAMPLING = {"do_sample": True, "temperature": 0.7, "top_p": 0.95, "top_k": 40, "repetition_penalty": 1.1}
+"""The sampling arguments that the article gives to pipeline()."""
+
+_LLAMA_2_CHAT = "<s>[INST] <<SYS>>\n{system}\n<</SYS>>\n\n{question} [/INST]"
+
+
+def prompt(tokenizer) -> str:
+    """The article's question as the prompt text of this tokenizer's model: in its chat template, else in Llama-2's."""
+    if not getattr(tokenizer, "chat_template", None):
+        return _LLAMA_2_CHAT.format(system=SYSTEM_PROMPT, question=QUESTION)
+    messages = [{"role": "system", "content": SYSTEM_PROMPT}, {"role": "user", "content": QUESTION}]
+    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)

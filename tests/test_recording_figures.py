@@ -1,0 +1,56 @@
+"""Figures of a recording: what they draw is what was recorded."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from helpers import record
+from helpers.views import recording_figures as figures
+from helpers.views.pictures import png
+
+
+@pytest.fixture(scope="module")
+def recording(tiny_checkpoint):
+    with record(steps=2) as recording:
+        model = AutoModelForCausalLM.from_pretrained(tiny_checkpoint)
+        ids = torch.tensor([[5, 6, 7]])
+        model.generate(
+            input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=5, min_new_tokens=5, do_sample=False
+        )
+    return recording
+
+
+def test_a_bar_for_each_stage_and_one_for_the_summarised_steps(recording):
+    axes = figures.stage_figure(recording).axes[0]
+    stages = recording.stages()
+    assert len(axes.patches) == len(stages) == 11
+    forward = stages.index[stages["name"] == "forward pass"][0]
+    assert axes.patches[forward].get_width() == pytest.approx(stages.loc[forward, "milliseconds"])
+    texts = [text.get_text() for text in axes.texts]
+    assert texts[-1].endswith("ms")
+    assert "not observed" in texts  # no pipeline was built
+    assert "3 later steps, kept as summary rows" in [label.get_text() for label in axes.get_yticklabels()]
+
+
+def test_memory_curves_are_the_series(recording):
+    axes = figures.memory_figure(recording).axes[0]
+    series = recording.memory()
+    curves = {line.get_label(): line for line in axes.lines if not line.get_label().startswith("_")}
+    assert "parameters" in curves
+    assert not any(name.startswith("CUDA") for name in curves) or torch.cuda.is_available()
+    expected = series["parameters"].to_numpy(dtype=float) / 2**20
+    assert np.allclose(curves["parameters"].get_ydata(), expected)
+
+
+def test_descriptions_do_not_change_from_run_to_run(recording):
+    assert figures.stage_description(recording) == (
+        "Bar chart of the 10 stages of the call path, each with its own time, recorded calls and memory gained; "
+        "7 stages were observed."
+    )
+    assert "parameters" in figures.memory_description(recording)
+
+
+def test_figures_are_drawn(recording):
+    for figure in (figures.stage_figure(recording), figures.memory_figure(recording)):
+        assert png(figure).startswith(b"\x89PNG")
