@@ -20,11 +20,12 @@ from .events import EVENT_COLUMNS, MEMORY_COLUMNS, NOT_OBSERVED, OPEN, STEP_COLU
 from .probes import redact
 from .probes.calls import CallProbe, backend
 from .probes.describe import Describer
+from .probes.loading import LoadingProbe
 from .probes.memory import MemoryProbe
 from .probes.modules import ModuleReader, module_watch
 from .probes.steps import StepTracker
 from .probes.watch import BuiltinWatch, Watch, call_reader, result_closer
-from .recording import Function, LandmarkStatus, Recording
+from .recording import Function, LandmarkStatus, LoadRow, Recording
 
 ZOOMS = ("landmarks", "modules", "memory")
 DEFAULT_STEPS = 4
@@ -70,6 +71,7 @@ class Recorder(AbstractContextManager):
         self._functions = FunctionTable()
         self._describer = Describer()
         self._memory = MemoryProbe(self._clock)
+        self._loading = LoadingProbe(self._clock)
         self._module_reader: ModuleReader | None = None
         self._probe = self._make_probe()
         self._began = time.perf_counter_ns()
@@ -104,7 +106,7 @@ class Recorder(AbstractContextManager):
             lambda keep: probe.set_keeping(keep),
         )
         _mark_boundaries(watches, tracker, self._resolutions)
-        self._count_loaded_models(watches)
+        self._hook_the_load(watches)
         probe = backend()(
             list(watches.values()),
             builtin_watches,
@@ -161,12 +163,31 @@ class Recorder(AbstractContextManager):
         owner = landmark_table.find(resolution.target.rpartition(".")[0])
         return isinstance(owner, type) and issubclass(owner, torch.nn.Module)
 
-    def _count_loaded_models(self, watches: dict[int, Watch]) -> None:
+    def _hook_the_load(self, watches: dict[int, Watch]) -> None:
+        """Tell the loading ledger, and the memory series, of what the load's landmarks see."""
+        ledger = self._loading
+        hooks = {
+            "load.driver": (ledger.load_begins, ledger.load_ends),
+            "load.submit": (ledger.queued, None),
+            "load.materialize": (ledger.materialize_begins, ledger.materialize_ends),
+            "load.place_param": (ledger.placed, None),
+            "load.offload": (ledger.offloaded, None),
+            "model.from_pretrained": (None, self._model_loaded),
+        }
         for resolution in self._resolutions:
-            if resolution.landmark.id == "model.from_pretrained" and resolution.code is not None:
-                watches[id(resolution.code)].on_exit = self._model_loaded
+            if resolution.landmark.id in hooks and resolution.code is not None:
+                watches[id(resolution.code)].add_hooks(*hooks[resolution.landmark.id])
+        # no landmarks of every version, but where 4.47 fills modules and where .bin files are read
+        for target, on_enter, on_exit in (
+            ("torch.nn.modules.module:Module._load_from_state_dict", ledger.module_filled, None),
+            ("transformers.modeling_utils:load_state_dict", ledger.file_opened, ledger.file_read),
+        ):
+            code = landmark_table.code_of(landmark_table.find(target))
+            watch = watches.setdefault(id(code), Watch(code))
+            watch.add_hooks(on_enter, on_exit)
 
     def _model_loaded(self, value: object) -> None:
+        self._loading.model_ready(value)
         model = value[0] if isinstance(value, tuple) and value else value  # output_loading_info=True gives a pair
         if isinstance(model, torch.nn.Module):
             self._memory.count_model(model)
@@ -185,6 +206,8 @@ class Recorder(AbstractContextManager):
         recording.memory_series = _columns(self._memory.columns(), MEMORY_COLUMNS, ("time",))
         recording.step_rows = _columns(self._tracker.columns(), STEP_COLUMNS, ("start", "end"))
         recording.landmark_statuses = [self._status(resolution) for resolution in self._resolutions]
+        recording.loads = [_rounded(row) for row in self._loading.rows()]
+        recording.warnings.extend(self._loading.problems.values())
         recording.sources = self._functions.sources(self._seen_functions())
         recording.environment = environment(self._zoom, self._steps, self._probe.name)
         if exception_type is not None:
@@ -309,6 +332,12 @@ def _event_columns(starts: list[tuple], ends: list[tuple], now: int) -> dict[str
         "status": ended[:, 4],
     }
     return {name: np.ascontiguousarray(columns[name]) for name in EVENT_COLUMNS}
+
+
+def _rounded(row: LoadRow) -> LoadRow:
+    """Times in the resolution that is kept."""
+    times = {name: getattr(row, name) for name in ("started", "finished", "placed")}
+    return row._replace(**{name: None if time is None else time // TICK * TICK for name, time in times.items()})
 
 
 def _columns(rows: dict[str, list[int]], names: tuple[str, ...], times: tuple[str, ...]) -> dict[str, np.ndarray]:

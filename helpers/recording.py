@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from .events import EVENT_COLUMNS, MEMORY_COLUMNS, STEP_COLUMNS
 from .tables import Table
+
+if TYPE_CHECKING:
+    from .source_text import Source
 
 
 class TensorSpec(NamedTuple):
@@ -59,6 +62,32 @@ class LandmarkStatus(NamedTuple):
     reason: str
 
 
+class LoadRow(NamedTuple):
+    """One tensor of a checkpoint, or one parameter that the checkpoint does not hold; None: not observed.
+
+    `status`: loaded, renamed (the model has another name for it), offloaded (left on disk), mismatched (other shape),
+    unexpected (in the file only), missing (in the model only), tied (a further name of another parameter's memory).
+    """
+
+    load: int  # number of the load in the recording, from 0
+    key: str | None  # name in the checkpoint
+    parameter: str | None  # name in the model
+    status: str
+    file: str | None
+    begin: int | None  # byte range in the file
+    end: int | None
+    disk_dtype: str | None
+    disk_shape: tuple[int, ...] | None
+    dtype: str | None  # in memory, when from_pretrained returned
+    device: str | None
+    nbytes: int | None  # in memory
+    thread: str | None  # that read it, else that placed it
+    started: int | None  # nanoseconds since the recording began: reading, casting and moving it
+    finished: int | None
+    placed: int | None  # when it was put into its module
+    tied_to: str | None
+
+
 def _columns(names: tuple[str, ...]) -> dict[str, np.ndarray]:
     return {name: np.zeros(0, dtype=np.int64) for name in names}
 
@@ -78,6 +107,7 @@ class Recording:
     events: dict[str, np.ndarray] = field(default_factory=lambda: _columns(EVENT_COLUMNS))
     memory_series: dict[str, np.ndarray] = field(default_factory=lambda: _columns(MEMORY_COLUMNS))
     step_rows: dict[str, np.ndarray] = field(default_factory=lambda: _columns(STEP_COLUMNS))
+    loads: list[LoadRow] = field(default_factory=list)
     sources: dict[str, str] = field(default_factory=dict)  # "module:qualname" to the text of the function as installed
     warnings: list[str] = field(default_factory=list)
     finished: bool = False
@@ -157,6 +187,30 @@ class Recording:
 
         return queries.steps(self)
 
+    def parameters(self) -> Table:
+        """The loading ledger: one row per tensor of the checkpoint, and per parameter that it does not hold.
+
+        Columns: load, key (in the checkpoint), parameter (in the model), status (see LoadRow), file, begin and end
+        (byte range in the file), disk_dtype, disk_shape, dtype (in memory), cast (whether the two differ), device,
+        nbytes (in memory), tied_to, thread, milliseconds (to read, cast and move it; 5.x), placed (milliseconds since
+        the recording began). <NA> where the version or the file format does not tell. Zoom: landmarks.
+        Raises RecordingError when nothing was loaded.
+        """
+        from . import queries
+
+        return queries.parameters(self)
+
+    def shards(self) -> Table:
+        """One row per file of the checkpoint, in the order of the files.
+
+        Columns: load, file, tensors, disk_bytes (of its tensors; <NA> without byte ranges), memory_bytes, casts
+        (tensors whose dtype changed), first and last (milliseconds since the recording began at which its first and
+        its last tensor was in its module). Zoom: landmarks. Raises RecordingError when nothing was loaded.
+        """
+        from . import queries
+
+        return queries.shards(self)
+
     def memory(self) -> Table:
         """The memory series: one row per sample, at landmark and step boundaries, never per module.
 
@@ -180,7 +234,71 @@ class Recording:
             [self.specs[index] for index in self.tensor_lists[self.events["outputs"][event]]],
         )
 
+    def find(
+        self, name=None, *, shape=None, dtype=None, device=None, stage=None, thread=None, step: int | None = None
+    ) -> Table:
+        """The events that are all of what is asked, in order, one row each.
+
+        `name`: a part of the function's name, of its file or of the module's path in the model, in upper or lower
+        case. `shape`: a size that one dimension has (4096 or "4096"), or a whole shape ((1, 173, 576) or
+        "(1, 173, 576)"); `dtype`: "float16" or torch.float16; `device`: "cuda" is any, "cuda:0" is one. Shape, dtype
+        and device are those of one and the same tensor, among the inputs and outputs. `stage`: number or name; an event
+        without a landmark of its own has the stage of the event around it. `thread`: a part of its name. `step`:
+        0 is the prefill, 1, 2, … the decode steps.
+
+        Columns: event (for `source` and `tensors`), kind (call, module or builtin), function, path (of a module),
+        location, thread, generation, step, inputs and outputs (name and shape), dtype and device (of the outputs, or
+        where there are none the inputs), milliseconds (children included). Zoom: landmarks; modules for module calls.
+        Raises RecordingError when nothing or the impossible is asked, and for a step that was not kept in full.
+        """
+        from . import finding
+
+        return finding.find(
+            self, name=name, shape=shape, dtype=dtype, device=device, stage=stage, thread=thread, step=step
+        )
+
+    def source(self, event: int) -> Source:
+        """The text of an event's function as installed where it was recorded, with line numbers and a permalink.
+
+        `event`: a value of the column `event`. Attributes of the answer: text, file, first_line, last_line,
+        executed_lines (None: lines were not recorded), permalink (the same lines on GitHub at the recorded release's
+        tag; None where there is none, with the reason in no_permalink). Zoom: landmarks. Raises RecordingError for an
+        event that there is not, and where the recording has no source: of builtins, of functions that are no landmark
+        (sources travel for landmarks only), and of files that could not be read.
+        """
+        from . import source_text
+
+        return source_text.source(self, event)
+
+    def diff(self, other: Recording) -> Table:
+        """What differs from this recording ("before") to `other` ("after"); what is equal is left out.
+
+        Columns: what (not compared, version, appeared, gone, moved, calls, shape, dtype, device, tensor appeared,
+        tensor gone, line), of (recording, package, landmark, module or function), name, steps (0 is the prefill; of
+        modules only), tensors (names of the inputs and outputs that changed), before, after, count (of places that
+        changed in the same way: equal layers are one row, with * for their numbers).
+
+        A landmark is compared over all its calls: their number, and the shapes, dtypes and devices that its tensors
+        had. A module is compared at its first call in each step. Then follow functions that are no landmark, and last
+        what only stands at another line. Only what both recordings have is compared; the first rows say what was left
+        out. Zoom: landmarks, and modules where both have it. Raises RecordingError when `other` is no recording.
+        """
+        from . import differences
+
+        return differences.diff(self, other)
+
     # file ----------------------------------------------------------------------------------------------------------
+
+    def to_perfetto(self, path: str | Path) -> Path:
+        """Write the recording as a Chrome trace (trace event JSON) for ui.perfetto.dev; returns the path.
+
+        Gzip-compressed where the name ends with ".gz". One lane per thread and one for the generation steps, times
+        in microseconds since the recording began, shapes and values as arguments, the memory series as counters in
+        bytes. Zoom: landmarks. Raises RecordingError while the recording is running, or when `path` is a folder.
+        """
+        from .perfetto import write
+
+        return write(self, Path(path))
 
     def save(self, path: str | Path) -> Path:
         """Write the recording to one file: gzip-compressed JSON with a schema version. Returns the path.

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from .events import EVENT_COLUMNS, KINDS, MEMORY_COLUMNS, STATUSES, STEP_COLUMNS, RecordingError
-from .recording import Function, LandmarkStatus, Recording, TensorSpec
+from .recording import Function, LandmarkStatus, LoadRow, Recording, TensorSpec
 
 FORMAT = "transformers call path recording"
 SCHEMA = 1
@@ -35,6 +35,7 @@ def document(recording: Recording) -> dict:
         "events": _pack(recording.events),
         "memory_series": _pack(recording.memory_series),
         "step_rows": _pack(recording.step_rows),
+        "loads": {name: [getattr(row, name) for row in recording.loads] for name in LoadRow._fields},
         "sources": recording.sources,
         "warnings": recording.warnings,
     }
@@ -126,6 +127,7 @@ def _from_document(content: object, path: Path) -> Recording:
             events=_unpack(content["events"], EVENT_COLUMNS),
             memory_series=_unpack(content["memory_series"], MEMORY_COLUMNS),
             step_rows=_unpack(content["step_rows"], STEP_COLUMNS),
+            loads=_load_rows(content["loads"]),
             sources=dict(content["sources"]),
             warnings=list(content["warnings"]),
             finished=True,
@@ -134,6 +136,11 @@ def _from_document(content: object, path: Path) -> Recording:
     except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
         raise RecordingError(f"{path} is damaged: {type(error).__name__}: {error}.") from error
     return recording
+
+
+def _load_rows(columns: dict[str, list]) -> list[LoadRow]:
+    rows = [LoadRow(*values) for values in zip(*(columns[name] for name in LoadRow._fields), strict=True)]
+    return [row._replace(disk_shape=None if row.disk_shape is None else tuple(row.disk_shape)) for row in rows]
 
 
 def _check_indexes(recording: Recording) -> None:

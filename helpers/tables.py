@@ -6,12 +6,13 @@ widths. As text a Table leaves those columns out; in HTML, and in the DataFrame 
 
 from __future__ import annotations
 
+from html import escape
 from typing import ClassVar
 
 import pandas as pd
 
 MOST_ROWS = 130  # shown; the landmark table fits
-WIDEST_CELL = 200  # characters, in HTML
+WIDEST_CELL = 120  # characters, in HTML; the DataFrame has all of them
 
 
 class Table(pd.DataFrame):
@@ -45,30 +46,46 @@ class Table(pd.DataFrame):
     __str__ = __repr__
 
     def _repr_html_(self) -> str:
-        formatters = {name: _formatter(name) for name in self.columns if _formatter(name)}
-        with pd.option_context("display.max_colwidth", WIDEST_CELL):
-            return self._html(formatters)
-
-    def _html(self, formatters: dict) -> str:
-        return pd.DataFrame(self).to_html(
-            index=False,
-            max_rows=MOST_ROWS,
-            escape=True,
-            border=0,
-            na_rep="",
-            formatters=formatters,
-            justify="left",
-        )
+        head = "".join(f'<th scope="col" style="text-align:left">{escape(str(name))}</th>' for name in self.columns)
+        shown = pd.DataFrame(self).head(MOST_ROWS)
+        columns = [[_cell(name, value) for value in shown[name]] for name in self.columns]
+        body = "".join(f"<tr>{''.join(cells)}</tr>" for cells in zip(*columns, strict=True))
+        rest = len(self) - len(shown)
+        note = f"<p>… and {rest:,} more rows</p>" if rest else ""
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{note}"
 
 
-_BYTES = ("memory", "resident", "anonymous", "file_mapped", "parameters", "kv_cache", "kv_bytes", "nbytes")
+def _cell(name: str, value: object) -> str:
+    """One cell: numbers to the right, text to the left and cut to WIDEST_CELL characters, missing values empty."""
+    if pd.api.types.is_scalar(value) and pd.isna(value):
+        return "<td></td>"
+    is_number = pd.api.types.is_number(value) and not isinstance(value, bool)
+    text = _formatter(name)(value) if _formatter(name) else str(value)
+    if len(text) > WIDEST_CELL:
+        text = text[: WIDEST_CELL - 1] + "…"
+    side = "right" if is_number else "left"
+    return f'<td style="text-align:{side};max-width:24em;overflow-wrap:break-word">{escape(text)}</td>'
+
+
+_BYTES = (
+    "memory",
+    "resident",
+    "anonymous",
+    "file_mapped",
+    "parameters",
+    "kv_cache",
+    "kv_bytes",
+    "nbytes",
+    "disk_bytes",
+    "memory_bytes",
+)
 
 
 def _formatter(name: str):
     if name in _BYTES or str(name).startswith("cuda_"):
         return format_bytes
-    if name == "milliseconds":
-        return lambda value: "" if pd.isna(value) else f"{value:,.2f}"
+    if name in ("milliseconds", "placed", "first", "last"):
+        return lambda value: f"{value:,.2f}"
     return None
 
 

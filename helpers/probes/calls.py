@@ -22,12 +22,12 @@ if TYPE_CHECKING:  # they need torch; this probe does not
 
 
 class ThreadState:
-    """The open calls of one thread, innermost last: (event index or -1, watch, frame)."""
+    """The open calls of one thread, innermost last: (event index or -1, watch, frame, index of the innermost event)."""
 
     __slots__ = ("modules", "number", "stack")
 
     def __init__(self, number: int) -> None:
-        self.stack: list[tuple[int, Watch | BuiltinWatch, types.FrameType]] = []
+        self.stack: list[tuple[int, Watch | BuiltinWatch, types.FrameType, int]] = []
         self.modules = 0  # how many of them are module calls
         self.number = number
 
@@ -95,8 +95,8 @@ class CallProbe:
         state = self.state()
         if watch.on_enter is not None:
             watch.on_enter(frame)
-        if not self.keeping:
-            state.stack.append((NOT_OBSERVED, watch, frame))
+        if not self.keeping or watch.read is None:
+            state.stack.append((NOT_OBSERVED, watch, frame, _innermost(state)))
             return
         before = self._memory.sample() if self._memory and self._samples(watch, state) else NOT_OBSERVED
         self._open(state, watch, frame, watch.kind, watch.read(frame), before)
@@ -126,8 +126,8 @@ class CallProbe:
     def _open(self, state: ThreadState, watch, frame: types.FrameType, kind: int, seen: tuple, before: int) -> None:
         stack = state.stack
         index = self.log.next_index()
-        parent = stack[-1][0] if stack else NOT_OBSERVED
-        stack.append((index, watch, frame))
+        parent = stack[-1][3] if stack else NOT_OBSERVED
+        stack.append((index, watch, frame, index))
         if kind == MODULE:
             state.modules += 1
         tracker = self.tracker
@@ -148,7 +148,7 @@ class CallProbe:
     def end(self, state: ThreadState, value: object, status: int) -> None:
         """The innermost open call of this thread ended with `value` (None when an exception left it)."""
         now = self._clock()
-        index, watch, _ = state.stack.pop()
+        index, watch, _, _ = state.stack.pop()
         if type(watch) is BuiltinWatch:
             tensors = values = NOTHING
         else:
@@ -167,9 +167,14 @@ class CallProbe:
         state = self.state()
         now = self._clock()
         while state.stack:
-            index, _, _ = state.stack.pop()
+            index, *_ = state.stack.pop()
             if index != NOT_OBSERVED:
                 self.log.ends.append((index, now, NOTHING, NOTHING, NOT_OBSERVED, OPEN))
+
+
+def _innermost(state: ThreadState) -> int:
+    """Index of the event that is open now; calls without an event of their own are looked through."""
+    return state.stack[-1][3] if state.stack else NOT_OBSERVED
 
 
 def backend() -> type[CallProbe]:

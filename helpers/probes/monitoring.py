@@ -68,7 +68,7 @@ class MonitoringProbe(CallProbe):
         """Switch the local events of all watched code. Off, the boundaries of steps stay watched, and the returns of
         calls that are still open; `ending` takes everything off."""
         events = sys.monitoring.events
-        still_open = {id(watch.code) for _, watch, _ in self.state().stack if isinstance(watch, Watch)}
+        still_open = {id(watch.code) for _, watch, *_ in self.state().stack if isinstance(watch, Watch)}
         masks: dict[int, int] = {}
         codes: dict[int, types.CodeType] = {}
         for key, watch in self.watches.items():

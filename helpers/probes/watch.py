@@ -22,9 +22,10 @@ class Watch:
     """One function that is watched.
 
     `read(frame)` gives (function, path, tensors, values) when a call starts; `close(value)` gives (tensors, values)
-    when it returns. `samples_memory`: memory is read before and after. `boundary`: stays on in steps of which only a
-    summary is kept, and its `on_enter`/`on_exit` tell the step tracker. `caller`: only calls made directly by the
-    function of this qualified name count.
+    when it returns. Without `read` a call makes no event: only the hooks `on_enter` and `on_exit` are told.
+    `samples_memory`: memory is read before and after. `boundary`: stays on in steps of which only a summary is kept,
+    and its hooks tell the step tracker. `caller`: only calls made directly by the function of this qualified name
+    count.
     """
 
     __slots__ = (
@@ -42,8 +43,8 @@ class Watch:
     def __init__(
         self,
         code: types.CodeType,
-        read: Callable[[types.FrameType], Seen],
-        close: Callable[[object], tuple[int, int]],
+        read: Callable[[types.FrameType], Seen] | None = None,
+        close: Callable[[object], tuple[int, int]] | None = None,
         *,
         kind: int = CALL,
         samples_memory: bool = False,
@@ -59,9 +60,29 @@ class Watch:
         self.on_exit: Callable[[object], None] | None = None
         self.caller = caller
 
+    def add_hooks(
+        self,
+        on_enter: Callable[[types.FrameType], None] | None = None,
+        on_exit: Callable[[object], None] | None = None,
+    ) -> None:
+        """Call these too when a call starts and ends; hooks that are there already come first."""
+        self.on_enter = _both(self.on_enter, on_enter)
+        self.on_exit = _both(self.on_exit, on_exit)
+
     @property
     def is_generator(self) -> bool:
         return bool(self.code.co_flags & GENERATOR)
+
+
+def _both(first: Callable | None, second: Callable | None) -> Callable | None:
+    if first is None or second is None:
+        return first or second
+
+    def both(argument: object) -> None:
+        first(argument)
+        second(argument)
+
+    return both
 
 
 class BuiltinWatch:
