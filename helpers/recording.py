@@ -171,7 +171,7 @@ class Recording:
         """One row per recorded call that is not a module call, in order.
 
         Columns: event, depth, kind, function, location, thread, generation, step, arguments, result, inputs, outputs,
-        milliseconds, status. Zoom: landmarks.
+        milliseconds, status. Zoom: landmarks; with calls every call in the libraries.
         """
         from . import queries
 

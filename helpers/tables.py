@@ -39,7 +39,9 @@ class Table(pd.DataFrame):
     def __repr__(self) -> str:
         stable = [name for name in self.columns if name not in self.volatile]
         shown = pd.DataFrame(self)[stable]
-        if not stable or shown.empty:
+        if not stable:
+            return f"<table: {', '.join(map(str, self.columns))}>"
+        if shown.empty:
             return f"<table of {len(self)} rows: {', '.join(map(str, stable))}>"
         return shown.to_string(index=False, max_rows=MOST_ROWS, max_colwidth=48, na_rep="")
 

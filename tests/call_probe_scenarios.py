@@ -95,6 +95,10 @@ def other_caller(a):
     return only_from_plain(a)
 
 
+def called_by_guarded(frame):
+    return frame.f_back.f_code.co_name == "calls_guarded"
+
+
 alias = inner
 WATCHED = (plain, inner, returns_none, fails, passes_through, factorial, numbers, managed.__wrapped__, in_worker)
 
@@ -136,7 +140,7 @@ def run():
     code = only_from_plain.__code__
     names[len(names)] = "only_from_plain"
     reader = call_reader(code, len(names) - 1, describer)
-    watches.append(Watch(code, reader, result_closer(describer), caller="calls_guarded"))
+    watches.append(Watch(code, reader, result_closer(describer), accepts=called_by_guarded))
     builtins = []
     for caller, builtin, name in (
         (calls_builtin, math.gcd, "gcd"),

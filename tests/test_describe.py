@@ -152,6 +152,11 @@ def test_the_home_directory_is_shortened():
     assert text(str(Path.home() / "models" / "x")) == os.path.join("~", "models", "x")
 
 
+def test_a_cache_folder_of_the_readers_own_is_shortened(monkeypatch, tmp_path):
+    monkeypatch.setenv("TRACE_CACHE", str(tmp_path))
+    assert text(str(tmp_path / "checkpoints")) == os.path.join("$TRACE_CACHE", "checkpoints")
+
+
 def test_long_texts_are_cut_with_a_mark():
     assert len(text("x" * 1000)) == 160
     assert text("x" * 1000).endswith("…")

@@ -218,7 +218,9 @@ def test_a_known_allocation_is_seen_in_the_memory_series():
     if sys.platform != "linux":
         pytest.skip("anonymous memory is told on Linux only")
     gc.collect()  # what earlier tests left must not be given back meanwhile
-    ctypes.CDLL(None).malloc_trim(0)
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
+    if trim is not None:
+        trim(0)
     with record() as recording:
         held = torch.ones(256 * 2**20, dtype=torch.uint8)
     gained = recording.memory()["anonymous"].iloc[-1] - recording.memory()["anonymous"].iloc[0]
@@ -436,3 +438,29 @@ def test_no_secret_enters(checkpoint, tmp_path):
     text = gzip.decompress(recording.save(tmp_path / "run.json.gz").read_bytes()).decode()
     assert secret not in text
     assert "<redacted>" in text
+
+
+def test_the_zoom_calls_sees_every_function_of_the_libraries(checkpoint, tokenizer):
+    with record("calls", "modules", steps=1) as recording:
+        model = AutoModelForCausalLM.from_pretrained(checkpoint)
+        generate(model, tokenizer)
+    calls = recording.calls()
+    files = {location.split("/")[0] for location in calls["location"] if "/" in location}
+    assert {"transformers", "huggingface_hub", "torch"} <= files  # torch only where a landmark lies there
+    landmark_functions = {status.function for status in recording.landmark_statuses}
+    found = {index for index in recording.events["function"] if index not in landmark_functions}
+    assert len(found) > 100
+    assert not {"__getattribute__", "<module>"} & {recording.functions[index].qualname for index in found}
+    assert calls_of(recording, "fwd.layer") == LAYERS  # told once, by the module event
+    assert set(recording.steps()["kept"]) == {True, False}
+    assert {"returned", "yielded"} <= set(calls["status"]) <= {"returned", "yielded", "raised"}
+
+
+def test_the_zoom_calls_gives_the_same_landmarks(checkpoint, tokenizer, model):
+    def counts(*zoom):
+        with record(*zoom, steps=None) as recording:
+            generate(model, tokenizer)
+        table = recording.landmarks()
+        return dict(zip(table["landmark"], table["calls"], strict=True))
+
+    assert counts("calls", "modules") == counts("modules")

@@ -45,3 +45,7 @@ def test_bytes_are_told_in_binary_units():
     assert [format_bytes(count) for count in (None, 0, 1023, 1024, -(2**21), 5 * 2**30)] == [
         "", "0 B", "1,023 B".replace(",", ""), "1.0 KiB", "-2.0 MiB", "5.0 GiB",
     ]  # fmt: skip
+
+
+def test_a_table_of_volatile_columns_tells_not_even_its_length():
+    assert repr(Table.of({"thread": ["a", "b"]}, volatile=("thread",))) == "<table: thread>"

@@ -42,6 +42,7 @@ class CallProbe:
         describer: Describer,
         memory: MemoryProbe | None,
         clock: Callable[[], int],
+        find_watch: Callable[[types.CodeType], Watch | None] | None = None,
     ) -> None:
         self.log = EventLog()
         self.watches = {id(watch.code): watch for watch in watches}
@@ -52,6 +53,8 @@ class CallProbe:
         self.thread_names: list[str] = []
         self.tracker: StepTracker | None = None  # set by the recorder: the tracker calls back into this probe
         self.keeping = True
+        self._find_watch = find_watch
+        self._turned_down: dict[int, types.CodeType] = {}  # held, so that an id stays its code's
         self._describer = describer
         self._memory = memory
         self._clock = clock
@@ -73,6 +76,23 @@ class CallProbe:
 
     # called by the backends ----------------------------------------------------------------------------------------
 
+    @property
+    def finds_watches(self) -> bool:
+        """Whether functions that were not named before are looked at too (zoom level "calls")."""
+        return self._find_watch is not None
+
+    def watch_of(self, code: types.CodeType) -> Watch | None:
+        """The watch on this code, made now if it is one to be watched."""
+        key = id(code)
+        watch = self.watches.get(key)
+        if watch is None and self._find_watch is not None and key not in self._turned_down:
+            watch = self._find_watch(code)
+            if watch is None:
+                self._turned_down[key] = code
+            else:
+                self.watches[key] = watch
+        return watch
+
     def state(self) -> ThreadState:
         """This thread's open calls."""
         try:
@@ -88,10 +108,8 @@ class CallProbe:
 
     def begin(self, watch: Watch, frame: types.FrameType) -> None:
         """A watched Python function starts in `frame`."""
-        if watch.caller is not None:
-            back = frame.f_back
-            if back is None or back.f_code.co_qualname != watch.caller:
-                return
+        if watch.accepts is not None and not watch.accepts(frame):
+            return
         state = self.state()
         if watch.on_enter is not None:
             watch.on_enter(frame)

@@ -46,13 +46,13 @@ class MonitoringProbe(CallProbe):
         }
         for event, callback in self._callbacks.items():
             monitoring.register_callback(self._tool, event, callback)
+        if self.finds_watches:
+            monitoring.restart_events()  # an earlier recording has disabled the events of other code
         self._set_all(True)
-        monitoring.set_events(self._tool, events.PY_UNWIND)
 
     def stop(self) -> None:
         """See CallProbe.stop."""
         monitoring = sys.monitoring
-        monitoring.set_events(self._tool, 0)
         self._set_all(False, ending=True)
         for event in self._callbacks:
             monitoring.register_callback(self._tool, event, None)
@@ -68,6 +68,10 @@ class MonitoringProbe(CallProbe):
         """Switch the local events of all watched code. Off, the boundaries of steps stay watched, and the returns of
         calls that are still open; `ending` takes everything off."""
         events = sys.monitoring.events
+        everywhere = events.PY_UNWIND if not ending else 0
+        if on and self.finds_watches:
+            everywhere |= events.PY_START | events.PY_RETURN | events.PY_YIELD
+        sys.monitoring.set_events(self._tool, everywhere)
         still_open = {id(watch.code) for _, watch, *_ in self.state().stack if isinstance(watch, Watch)}
         masks: dict[int, int] = {}
         codes: dict[int, types.CodeType] = {}
@@ -87,16 +91,25 @@ class MonitoringProbe(CallProbe):
 
     # callbacks: frame 1 is the one that the event is about ---------------------------------------------------------
 
-    def _on_start(self, code, offset) -> None:
-        watch = self.watches.get(id(code))
-        if watch is not None and (self.keeping or watch.boundary):
+    def _on_start(self, code, offset):
+        watch = self.watch_of(code)
+        if watch is None:
+            return sys.monitoring.DISABLE  # never again for this code
+        if self.keeping or watch.boundary:
             self.begin(watch, sys._getframe(1))
+        return None
 
-    def _on_return(self, code, offset, value) -> None:
-        self._end_frame(sys._getframe(1), value, RETURNED)
+    def _on_return(self, code, offset, value):
+        return self._end_or_disable(code, value, RETURNED)
 
-    def _on_yield(self, code, offset, value) -> None:
-        self._end_frame(sys._getframe(1), value, YIELDED)
+    def _on_yield(self, code, offset, value):
+        return self._end_or_disable(code, value, YIELDED)
+
+    def _end_or_disable(self, code, value: object, status: int):
+        if id(code) not in self.watches:
+            return sys.monitoring.DISABLE
+        self._end_frame(sys._getframe(2), value, status)
+        return None
 
     def _on_unwind(self, code, offset, exception) -> None:
         if id(code) in self.watches:

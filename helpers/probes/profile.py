@@ -57,12 +57,13 @@ class ProfileProbe(CallProbe):
     def _functions(self):
         """The profile function that keeps everything, and the one that watches the boundaries of steps only."""
         watches, builtin_watches = self.watches.get, self.builtin_watches.get
+        finds, watch_of = self.finds_watches, self.watch_of
         boundaries = self.boundaries.get
         begin, end, state = self.begin, self.end, self.state
 
         def full(frame: types.FrameType, event: str, arg: object) -> None:
             if event == "call":
-                watch = watches(id(frame.f_code))
+                watch = watch_of(frame.f_code) if finds else watches(id(frame.f_code))
                 if watch is not None:
                     if not self._active:
                         sys.setprofile(None)

@@ -34,8 +34,14 @@ def text(value: str) -> str:
         secret = os.environ.get(variable)
         if secret:
             clean = clean.replace(secret, REDACTED)
-    clean = _without_home(clean)
+    clean = _without_home(_without_cache_folder(clean))
     return clean if len(clean) <= LONGEST_TEXT else clean[: LONGEST_TEXT - 1] + "…"
+
+
+def _without_cache_folder(value: str) -> str:
+    """The reader's own cache folder is as private as the home directory, where it lies by default."""
+    folder = os.environ.get("TRACE_CACHE")
+    return value.replace(str(Path(folder).expanduser()), "$TRACE_CACHE") if folder else value
 
 
 def _without_home(value: str) -> str:

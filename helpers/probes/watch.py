@@ -24,13 +24,13 @@ class Watch:
     `read(frame)` gives (function, path, tensors, values) when a call starts; `close(value)` gives (tensors, values)
     when it returns. Without `read` a call makes no event: only the hooks `on_enter` and `on_exit` are told.
     `samples_memory`: memory is read before and after. `boundary`: stays on in steps of which only a summary is kept,
-    and its hooks tell the step tracker. `caller`: only calls made directly by the function of this qualified name
-    count.
+    and its hooks tell the step tracker. `accepts(frame)`: which of its calls count
+    (None: all).
     """
 
     __slots__ = (
+        "accepts",
         "boundary",
-        "caller",
         "close",
         "code",
         "kind",
@@ -48,7 +48,7 @@ class Watch:
         *,
         kind: int = CALL,
         samples_memory: bool = False,
-        caller: str | None = None,
+        accepts: Callable[[types.FrameType], bool] | None = None,
     ) -> None:
         self.code = code
         self.kind = kind
@@ -58,7 +58,7 @@ class Watch:
         self.boundary = False
         self.on_enter: Callable[[types.FrameType], None] | None = None
         self.on_exit: Callable[[object], None] | None = None
-        self.caller = caller
+        self.accepts = accepts
 
     def add_hooks(
         self,
