@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return its exit status: 0 done, 1 a clear error, 130 interrupted (argparse: 2)."""
     options = _parser().parse_args(arguments)
-    from helpers.checkpoint_error import CheckpointError
+    from helpers.checkpoints.error import CheckpointError
     from helpers.devices import DeviceError
     from helpers.lab import LabError
 

@@ -131,7 +131,7 @@ def check_memory() -> Iterator[Finding]:
 def check_disk() -> Iterator[Finding]:
     """Free space where the demo checkpoint is, or will be, built."""
     from helpers import checkpoints
-    from helpers.demo_checkpoint import SPACE_NEEDED
+    from helpers.checkpoints.demo_build import SPACE_NEEDED
 
     folder = checkpoints.cache_folder()
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())

@@ -8,8 +8,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
-from helpers import checkpoints, compat, demo_checkpoint, demo_wheel, safetensors_header
-from helpers.checkpoints import CheckpointError
+from helpers import checkpoints, compat, safetensors_header
+from helpers.checkpoints import CheckpointError, demo_build, demo_wheel
 
 PROMPT = "The capital of France is"
 
@@ -134,7 +134,7 @@ def test_the_vocabulary_is_that_of_transformers_own_gguf_conversion(gguf_folder,
 
 
 def test_the_weights_are_the_known_ones(demo_checkpoint):
-    from helpers.demo_checkpoint import WEIGHTS_SHA256, weights_sha256
+    from helpers.checkpoints.demo_build import WEIGHTS_SHA256, weights_sha256
 
     assert weights_sha256(demo_checkpoint) == WEIGHTS_SHA256
 
@@ -172,7 +172,7 @@ def test_a_damaged_file_is_named_with_the_command_that_repairs_it(copy_in_cache,
 
 def test_a_full_disk_is_reported_before_anything_is_fetched(monkeypatch, tmp_path):
     monkeypatch.setenv("TRACE_CACHE", str(tmp_path))
-    monkeypatch.setattr(demo_checkpoint, "SPACE_NEEDED", 10**18)
+    monkeypatch.setattr(demo_build, "SPACE_NEEDED", 10**18)
     with pytest.raises(CheckpointError, match="MB are free: free some, or set TRACE_CACHE"):
         checkpoints.demo()
     assert not checkpoints.demo_is_built()

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from helpers import stored_checkpoint
-from helpers.checkpoint_error import CheckpointError
+from helpers.checkpoints import stored
+from helpers.checkpoints.error import CheckpointError
 
 REMEDY = "build it again"
 
@@ -24,7 +24,7 @@ def write_two_files(folder: Path) -> None:
 
 
 def build(folder: Path, recipe: str = "1", write=write_two_files, **options) -> Path:
-    return stored_checkpoint.stored(folder, recipe, write, remedy=REMEDY, **options)
+    return stored.stored(folder, recipe, write, remedy=REMEDY, **options)
 
 
 def names(folder: Path) -> set[str]:
@@ -78,7 +78,7 @@ def test_truncated_altered_and_missing_files_are_named_with_the_remedy(tmp_path,
         assert str(path) in str(error.value)
         assert REMEDY in str(error.value)
         path.write_bytes(whole)
-        stored_checkpoint.verify(folder, remedy=REMEDY)
+        stored.verify(folder, remedy=REMEDY)
 
 
 def test_damage_after_a_first_verification_in_the_same_process_is_seen(tmp_path):
@@ -152,12 +152,12 @@ def test_a_killed_build_leaves_nothing_finished_and_the_next_one_cleans_up(tmp_p
     program = f"""
         import time
         from pathlib import Path
-        from helpers import stored_checkpoint
+        from helpers.checkpoints import stored
         def write(folder):
             (folder / "model.safetensors").write_bytes(bytes(50))
             print("half", flush=True)
             time.sleep(600)
-        stored_checkpoint.stored(Path({str(tmp_path / "c")!r}), "1", write, remedy="")
+        stored.stored(Path({str(tmp_path / "c")!r}), "1", write, remedy="")
     """
     child = subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE)
     assert child.stdout.readline().strip() == b"half"
@@ -195,8 +195,8 @@ def test_of_several_processes_one_builds_and_the_others_wait(tmp_path):
 def test_a_copy_of_a_folder_is_intact_and_its_copy_s_damage_is_its_own(tmp_path):
     folder = build(tmp_path / "c")
     copy = shutil.copytree(folder, tmp_path / "copy")
-    stored_checkpoint.verify(copy, remedy=REMEDY)
+    stored.verify(copy, remedy=REMEDY)
     (copy / "config.json").write_text("[]")
-    stored_checkpoint.verify(folder, remedy=REMEDY)
+    stored.verify(folder, remedy=REMEDY)
     with pytest.raises(CheckpointError, match="copy"):
-        stored_checkpoint.verify(copy, remedy=REMEDY)
+        stored.verify(copy, remedy=REMEDY)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from helpers import checkpoints, demo_wheel
-from helpers.checkpoints import CheckpointError
+from helpers import checkpoints
+from helpers.checkpoints import CheckpointError, demo_wheel
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from ..checkpoint_error import CheckpointError
+from ..checkpoints.error import CheckpointError
 from ..recording import LoadRow
 from ..safetensors_header import StoredTensor, read_header
 from .redact import text

@@ -12,8 +12,9 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from helpers import demo_wheel, gguf_weights, safetensors_header, stored_checkpoint
-from helpers.checkpoint_error import CheckpointError
+from helpers import safetensors_header
+from helpers.checkpoints import demo_wheel, gguf_weights, stored
+from helpers.checkpoints.error import CheckpointError
 
 if TYPE_CHECKING:
     from gguf import GGUFReader
@@ -39,7 +40,7 @@ transformers-call-path.
 
 def demo(folder: Path, *, rebuild: bool = False, wheel: str | Path | None = None, progress: bool | None = None) -> Path:
     """Return `folder` with the demo checkpoint, verified by hash; build it if it is absent."""
-    return stored_checkpoint.stored(
+    return stored.stored(
         folder, RECIPE, lambda unfinished: _write(unfinished, wheel, progress), remedy=REMEDY, rebuild=rebuild
     )
 

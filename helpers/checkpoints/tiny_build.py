@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from helpers import stored_checkpoint
+from helpers.checkpoints import stored
 
 if TYPE_CHECKING:
     import torch
@@ -60,7 +60,7 @@ CONFIG = {
 
 def tiny(folder: Path, *, rebuild: bool = False) -> Path:
     """Return `folder` with the tiny checkpoint, verified by hash; make it there if it is absent."""
-    return stored_checkpoint.stored(folder, RECIPE, _write, remedy=REMEDY, rebuild=rebuild)
+    return stored.stored(folder, RECIPE, _write, remedy=REMEDY, rebuild=rebuild)
 
 
 def _write(folder: Path) -> None:

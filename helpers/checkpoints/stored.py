@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from helpers.checkpoint_error import CheckpointError
+from helpers.checkpoints.error import CheckpointError
 
 MANIFEST = "manifest.json"
 

