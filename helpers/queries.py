@@ -19,7 +19,8 @@ FIRST_THREAD = 0  # index of the thread that recorded the first event
 NOT_FIRED = "not observed: it did not run"
 
 
-def _require_finished(recording: Recording) -> None:
+def require_finished(recording: Recording) -> None:
+    """Raises RecordingError while the recording is still running."""
     if not recording.finished:
         raise RecordingError("The recording is still running: ask after the `with record()` block has ended.")
 
@@ -55,7 +56,7 @@ def events_by_function(recording: Recording) -> dict[int, np.ndarray]:
 
 def landmarks(recording: Recording, *, observed_only: bool) -> Table:
     """See `Recording.landmarks`."""
-    _require_finished(recording)
+    require_finished(recording)
     by_id = {landmark.id: landmark for landmark in landmark_table.table()}
     stage_names = landmark_table.stages()
     grouped = events_by_function(recording)
@@ -184,7 +185,7 @@ def _own_costs(recording: Recording) -> dict[int | None, _Cost]:
     columns = recording.events
     stage_of = stage_of_functions(recording)
     costs: dict[int | None, _Cost] = defaultdict(_Cost)
-    for event, (stage, outer) in enumerate(_stage_around(recording, stage_of)):
+    for event, (stage, outer) in enumerate(stage_around(recording, stage_of)):
         costs[stage].calls += columns["function"][event] in stage_of
         if stage == outer or columns["thread"][event] != FIRST_THREAD:
             continue
@@ -218,7 +219,7 @@ def _summarised_steps(recording: Recording, rows: list[dict]) -> list[dict]:
     return [{**nothing, "name": name, "milliseconds": milliseconds}]
 
 
-def _stage_around(recording: Recording, stage_of: dict[int, int]) -> list[tuple[int | None, int | None]]:
+def stage_around(recording: Recording, stage_of: dict[int, int]) -> list[tuple[int | None, int | None]]:
     """(stage, stage of the event around it) of each event; an event without a stage of its own has its parent's."""
     functions, parents = recording.events["function"].tolist(), recording.events["parent"].tolist()
     stages: list[tuple[int | None, int | None]] = []
@@ -230,7 +231,7 @@ def _stage_around(recording: Recording, stage_of: dict[int, int]) -> list[tuple[
 
 def modules(recording: Recording, *, step: int | None, generation: int | None) -> Table:
     """See `Recording.modules`."""
-    _require_finished(recording)
+    require_finished(recording)
     if "modules" not in recording.environment.get("zoom", ()):
         raise RecordingError(
             'This recording has no module calls. Record them with record("modules") or plain record().'
@@ -240,7 +241,7 @@ def modules(recording: Recording, *, step: int | None, generation: int | None) -
     if generation is not None:
         chosen &= columns["generation"] == generation
     if step is not None:
-        _require_kept(recording, step)
+        require_kept(recording, step)
         chosen &= columns["step"] == step
     rows = [
         {
@@ -277,7 +278,8 @@ def modules(recording: Recording, *, step: int | None, generation: int | None) -
     return table
 
 
-def _require_kept(recording: Recording, step: int) -> None:
+def require_kept(recording: Recording, step: int) -> None:
+    """Raises RecordingError when the step was not observed, or is a summary row only."""
     rows = recording.step_rows
     known = rows["step"] == step
     if not known.any():
@@ -293,7 +295,7 @@ def _require_kept(recording: Recording, step: int) -> None:
 
 def calls(recording: Recording) -> Table:
     """See `Recording.calls`."""
-    _require_finished(recording)
+    require_finished(recording)
     columns = recording.events
     depths = _depths(columns["parent"])
     rows = [
@@ -348,7 +350,7 @@ def _depths(parents: np.ndarray) -> list[int]:
 
 def steps(recording: Recording) -> Table:
     """See `Recording.steps`."""
-    _require_finished(recording)
+    require_finished(recording)
     rows, events = recording.step_rows, recording.events
     resident = recording.memory_series["resident"]
     count = [
@@ -374,7 +376,7 @@ def steps(recording: Recording) -> Table:
 
 
 def _require_loads(recording: Recording) -> None:
-    _require_finished(recording)
+    require_finished(recording)
     if not recording.loads:
         raise RecordingError("This recording has no load: put from_pretrained inside the `with record()` block.")
 
@@ -419,7 +421,7 @@ def shards(recording: Recording) -> Table:
 
 def memory(recording: Recording) -> Table:
     """See `Recording.memory`."""
-    _require_finished(recording)
+    require_finished(recording)
     if "memory" not in recording.environment.get("zoom", ()):
         raise RecordingError('This recording has no memory series. Record it with record("memory") or plain record().')
     series = recording.memory_series
@@ -430,7 +432,7 @@ def memory(recording: Recording) -> Table:
 
 def frame(recording: Recording) -> Table:
     """See `Recording.to_frame`."""
-    _require_finished(recording)
+    require_finished(recording)
     columns = {name: values.copy() for name, values in recording.events.items()}
     table = Table.of(columns, volatile=("thread", "start", "end", "memory_before", "memory_after"))
     table["kind"] = [KINDS[kind] for kind in columns["kind"]]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
-import tempfile
 import zlib
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import numpy as np
 
 from .events import EVENT_COLUMNS, KINDS, MEMORY_COLUMNS, STATUSES, STEP_COLUMNS, RecordingError
 from .recording import Function, LandmarkStatus, LoadRow, Recording, TensorSpec
+from .whole_file import write_whole
 
 FORMAT = "transformers call path recording"
 SCHEMA = 1
@@ -74,16 +73,7 @@ def save(recording: Recording, path: Path) -> Path:
         raise RecordingError("This recording is still running: save it after the `with record()` block has ended.")
     text = json.dumps(document(recording), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     data = gzip.compress(text.encode("utf-8"), compresslevel=9, mtime=0)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return path
+    return write_whole(path, data)
 
 
 def load(path: Path) -> Recording:
@@ -128,14 +118,20 @@ def _from_document(content: object, path: Path) -> Recording:
             memory_series=_unpack(content["memory_series"], MEMORY_COLUMNS),
             step_rows=_unpack(content["step_rows"], STEP_COLUMNS),
             loads=_load_rows(content["loads"]),
-            sources=dict(content["sources"]),
-            warnings=list(content["warnings"]),
+            sources={str(name): _text(source) for name, source in content["sources"].items()},
+            warnings=[_text(warning) for warning in content["warnings"]],
             finished=True,
         )
         _check_indexes(recording)
     except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
         raise RecordingError(f"{path} is damaged: {type(error).__name__}: {error}.") from error
     return recording
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"text expected, {type(value).__name__} found")
+    return value
 
 
 def _load_rows(columns: dict[str, list]) -> list[LoadRow]:

@@ -157,6 +157,10 @@ def test_a_cache_folder_of_the_readers_own_is_shortened(monkeypatch, tmp_path):
     assert text(str(tmp_path / "checkpoints")) == os.path.join("$TRACE_CACHE", "checkpoints")
 
 
+def test_a_file_name_that_is_no_utf_8_can_be_saved():
+    assert text(os.fsdecode(b"a\xff")) == "a?"
+
+
 def test_long_texts_are_cut_with_a_mark():
     assert len(text("x" * 1000)) == 160
     assert text("x" * 1000).endswith("…")

@@ -29,7 +29,9 @@ def is_secret_name(name: object) -> bool:
 
 def text(value: str) -> str:
     """`value` without secrets and home directory, cut to LONGEST_TEXT characters (the cut is marked)."""
-    clean = _SECRET_TEXTS.sub(REDACTED, value[: LONGEST_TEXT * 4])
+    # a file name that is no UTF-8 has lone surrogates, which no file could hold
+    readable = value[: LONGEST_TEXT * 4].encode("utf-8", "replace").decode("utf-8")
+    clean = _SECRET_TEXTS.sub(REDACTED, readable)
     for variable in _SECRET_VARIABLES:
         secret = os.environ.get(variable)
         if secret:
