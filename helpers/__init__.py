@@ -32,3 +32,8 @@ def __getattr__(name: str):
 
 def __dir__() -> list[str]:
     return __all__
+
+
+def load_ipython_extension(shell) -> None:
+    """`%load_ext helpers`: the cell magic `%%record`."""
+    importlib.import_module("helpers.magic").register(shell)

@@ -40,11 +40,32 @@ def _add_lab(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], 
     return run
 
 
+def _add_record(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
+    from helpers import record_script  # light: torch and transformers are imported by the script, if at all
+
+    record_script.add_arguments(parser)
+    return record_script.command
+
+
+def _add_show(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
+    parser.add_argument("file", metavar="FILE", help="a recording, as `record -o FILE` or recording.save() wrote it")
+
+    def run(options: argparse.Namespace) -> int:
+        from helpers import recording_text
+
+        print(recording_text.overview(options.file))
+        return 0
+
+    return run
+
+
 # One row per command: its name, what --help says, and what adds its options and returns the function to run.
 # Modules are imported when their command runs, so that --help is quick and works in a broken environment.
 COMMANDS = (
     ("doctor", "check the environment: versions, device, memory, disk, checkpoint, widgets", _add_doctor),
     ("checkpoint", "build the demo checkpoint if it is not there, and verify it", _add_checkpoint),
+    ("record", "run a Python script of your own and record what transformers does in it", _add_record),
+    ("show", "print a recording: the stages of the call path and the landmarks that ran", _add_show),
     ("lab", "open JupyterLab on the first notebook", _add_lab),
 )
 
@@ -66,11 +87,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     from helpers.checkpoints.error import CheckpointError
     from helpers.devices import DeviceError
+    from helpers.events import RecordingError
     from helpers.lab import LabError
 
     try:
         return options.run(options)
-    except (CheckpointError, DeviceError, LabError) as error:
+    except (CheckpointError, DeviceError, LabError, RecordingError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except ModuleNotFoundError as error:
@@ -80,6 +102,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: the package {error.name} is not installed in this Python: {advice}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
+        if options.command == "record":
+            raise  # the end of the reader's script, shown already: the shell is told as by any script
         print("interrupted", file=sys.stderr)
         return 130
 

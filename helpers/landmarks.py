@@ -89,6 +89,11 @@ def stages() -> dict[int, str]:
     return {int(number): name for number, name in _document()["stages"].items()}
 
 
+def scenarios() -> dict[str, str]:
+    """The runs in which the table says how often a landmark fires: name to what is run."""
+    return dict(_document()["scenarios"])
+
+
 def tested_versions() -> list[str]:
     """The transformers versions in which the table was checked by running, oldest first."""
     return sorted(_document()["tested"], key=Version)

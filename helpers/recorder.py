@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import os
 import platform
 import sys
 import time
 import types
+import warnings
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from importlib import metadata
@@ -26,20 +28,23 @@ from .probes.modules import ModuleReader, module_watch
 from .probes.packages import CallFinder
 from .probes.steps import StepTracker
 from .probes.watch import BuiltinWatch, Watch, call_reader, result_closer
+from .recorder_settings import DEFAULT_STEPS, ZOOMS, checked_zoom
 from .recording import Function, LandmarkStatus, LoadRow, Recording
 
-ZOOMS = ("landmarks", "calls", "modules", "memory")
-DEFAULT_ZOOM = ("landmarks", "modules", "memory")
-DEFAULT_STEPS = 4
 TICK = 100  # nanoseconds: the resolution that is kept
 
 
 def record(*zoom: str, steps: int | None = DEFAULT_STEPS) -> Recorder:
-    """Record what transformers does inside a `with` block.
+    """Record what transformers does inside a `with` block, or in each call of a function that it decorates.
 
         with record() as recording:
             model = AutoModelForCausalLM.from_pretrained(checkpoint)
         recording.landmarks()
+
+        @record()
+        def answer(question): ...
+        answer("…")
+        answer.recording.landmarks()  # of the last call
 
     `zoom`: any of "landmarks" (always recorded), "calls" (every Python call in transformers, accelerate, safetensors,
     huggingface_hub and tokenizers), "modules" and "memory"; by default landmarks, modules and memory. `steps`: how
@@ -49,12 +54,10 @@ def record(*zoom: str, steps: int | None = DEFAULT_STEPS) -> Recorder:
     Raises RecordingError for an unknown zoom or a steps below 1, and, on entering, when another recording or
     profiler holds the interpreter's only place.
     """
-    unknown = [name for name in zoom if name not in ZOOMS]
-    if unknown:
-        raise RecordingError(f"There is no zoom {unknown[0]!r}. Choose from: {', '.join(ZOOMS)}.")
-    if steps is not None and (not isinstance(steps, int) or isinstance(steps, bool) or steps < 1):
-        raise RecordingError(f"steps={steps!r}: give the number of steps to keep in full (1 or more), or None for all.")
-    return Recorder(frozenset(zoom or DEFAULT_ZOOM) | {"landmarks"}, steps)
+    return Recorder(checked_zoom(zoom, steps), steps)
+
+
+_RUN_LATER = (inspect.isgeneratorfunction, inspect.iscoroutinefunction, inspect.isasyncgenfunction)
 
 
 class Recorder(AbstractContextManager):
@@ -66,10 +69,36 @@ class Recorder(AbstractContextManager):
         self._steps = steps
         self._entered = False
 
+    def __call__(self, function: Callable) -> Callable:
+        """Decorate `function`: each call runs recorded; the attribute `recording` is the last call's, at first None.
+
+        Raises RecordingError for what a `with` around the call would not see: a generator or an async function, which
+        runs after its call has returned.
+        """
+        if not callable(function) or inspect.isclass(function):
+            raise RecordingError(f"@record() decorates functions; this is an object of type {type(function).__name__}.")
+        if any(kind(function) for kind in _RUN_LATER):
+            raise RecordingError(
+                f"@record() on {function.__qualname__}: a generator or async function runs after its call has "
+                "returned. Write `with record() as recording:` in its body, or around what consumes it."
+            )
+
+        @functools.wraps(function)
+        def recorded(*args, **kwargs):
+            with Recorder(self._zoom, self._steps) as recording:
+                recorded.recording = recording
+                return function(*args, **kwargs)
+
+        recorded.recording = None
+        return recorded
+
     def __enter__(self) -> Recording:
         if self._entered:
             raise RecordingError("This recorder was used already: call record() for each recording.")
         self._entered = True
+        self._version_warning = landmark_table.version_warning()
+        if self._version_warning:
+            warnings.warn(self._version_warning, stacklevel=2)
         self._resolutions = landmark_table.resolve()
         self._functions = FunctionTable()
         self._describer = Describer()
@@ -223,9 +252,8 @@ class Recorder(AbstractContextManager):
         recording.environment = environment(self._zoom, self._steps, self._probe.name)
         if exception_type is not None:
             recording.environment["ended_by"] = exception_type.__name__
-        warning = landmark_table.version_warning()
-        if warning:
-            recording.warnings.append(warning)
+        if self._version_warning:
+            recording.warnings.append(self._version_warning)
         recording.finished = True
 
     def _seen_functions(self) -> set[int]:

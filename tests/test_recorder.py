@@ -464,3 +464,16 @@ def test_the_zoom_calls_gives_the_same_landmarks(checkpoint, tokenizer, model):
         return dict(zip(table["landmark"], table["calls"], strict=True))
 
     assert counts("calls", "modules") == counts("modules")
+
+
+@pytest.mark.parametrize("version", ["6.1.0", "4.30.2"])
+def test_a_version_outside_the_tested_range_is_warned_of_and_recorded_all_the_same(
+    model, tokenizer, monkeypatch, version
+):
+    monkeypatch.setattr(landmarks, "installed_version", lambda: version)
+    with pytest.warns(UserWarning, match=f"{version} is outside the tested range"), record(steps=1) as recording:
+        generate(model, tokenizer)
+    assert version in recording.warnings[0]
+    assert calls_of(recording, "gen.generate") == 1
+    observed = recording.landmarks().set_index("landmark")["observed"]
+    assert observed["gen.generate"] == "yes"

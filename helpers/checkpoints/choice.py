@@ -10,8 +10,8 @@ import json
 from contextlib import contextmanager
 from pathlib import Path
 
+from helpers import safetensors_header
 from helpers.checkpoints.error import CheckpointError
-from helpers.safetensors_header import INDEX, SINGLE_FILE, check_shards, shard_files
 
 USE_DEMO = "or unset TRACE_MODEL to use the demo checkpoint"
 PICKLED_WEIGHTS = ("pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -51,13 +51,14 @@ def _checked_folder(folder: Path) -> Path:
 
 
 def _check_weights(folder: Path) -> None:
-    if any((folder / name).is_file() for name in PICKLED_WEIGHTS) and not shard_files(folder):
+    if any((folder / name).is_file() for name in PICKLED_WEIGHTS) and not safetensors_header.shard_files(folder):
         return
-    if not shard_files(folder):
+    if not safetensors_header.shard_files(folder):
         raise CheckpointError(
-            f"{folder} has neither {SINGLE_FILE} nor {INDEX}: fetch the weights in transformers' format, {USE_DEMO}"
+            f"{folder} has neither {safetensors_header.SINGLE_FILE} nor {safetensors_header.INDEX}: "
+            f"fetch the weights in transformers' format, {USE_DEMO}"
         )
-    check_shards(folder)
+    safetensors_header.check_shards(folder)
 
 
 def _check_causal_lm(model: str, config_file: Path) -> None:
@@ -120,10 +121,10 @@ def _weights_in_cache(snapshot: Path) -> bool:
     """True when the weights lie beside the cached config.json; CheckpointError when one is damaged."""
     if any((snapshot / name).is_file() for name in PICKLED_WEIGHTS):
         return True
-    shards = shard_files(snapshot)
+    shards = safetensors_header.shard_files(snapshot)
     if not shards or not all(path.is_file() for path in shards):
         return False
-    check_shards(snapshot)
+    safetensors_header.check_shards(snapshot)
     return True
 
 
@@ -132,7 +133,7 @@ def _check_weights_on_hub(model: str) -> None:
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
     from huggingface_hub.errors import EntryNotFoundError
 
-    for name in (SINGLE_FILE, INDEX, *PICKLED_WEIGHTS):
+    for name in (safetensors_header.SINGLE_FILE, safetensors_header.INDEX, *PICKLED_WEIGHTS):
         try:
             with _plain_hub_errors(model, missing_file_is_error=False):
                 get_hf_file_metadata(hf_hub_url(model, name))
