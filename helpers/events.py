@@ -47,6 +47,13 @@ STEP_COLUMNS = (
     "kv_bytes",
     "memory",  # index into the memory series at the end of the step
 )
+LINE_COLUMNS = (
+    "event",  # the call whose line ran
+    "line",  # number in the file
+    "start",  # nanoseconds since the recording began
+    "tensors",  # index into tensor_lists: variables that this line changed, by name
+    "values",  # index into value_lists
+)
 NOT_OBSERVED = -1
 NOTHING = 0  # index of the empty tensor list and of the empty value list
 

@@ -4,37 +4,34 @@ from __future__ import annotations
 
 import functools
 import inspect
-import os
-import platform
-import sys
 import time
 import types
 import warnings
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from importlib import metadata
 
 import numpy as np
 import torch
 
 from . import landmarks as landmark_table
-from .events import EVENT_COLUMNS, MEMORY_COLUMNS, NOT_OBSERVED, OPEN, STEP_COLUMNS, RecordingError
-from .probes import redact
+from .columns import columns, event_columns, line_columns, rounded
+from .environment import environment
+from .events import MEMORY_COLUMNS, NOT_OBSERVED, STEP_COLUMNS, RecordingError
 from .probes.calls import CallProbe, backend
 from .probes.describe import Describer
+from .probes.functions import FunctionTable
+from .probes.lines import LineProbe
 from .probes.loading import LoadingProbe
 from .probes.memory import MemoryProbe
 from .probes.modules import ModuleReader, module_watch
-from .probes.packages import CallFinder
+from .probes.packages import CallFinder, is_computation
 from .probes.steps import StepTracker
 from .probes.watch import BuiltinWatch, Watch, call_reader, result_closer
-from .recorder_settings import DEFAULT_STEPS, ZOOMS, checked_zoom
-from .recording import Function, LandmarkStatus, LoadRow, Recording
-
-TICK = 100  # nanoseconds: the resolution that is kept
+from .recorder_settings import DEFAULT_LINES, DEFAULT_STEPS, DEFAULT_ZOOM, checked_zoom
+from .recording import LandmarkStatus, Recording
 
 
-def record(*zoom: str, steps: int | None = DEFAULT_STEPS) -> Recorder:
+def record(*zoom: str, steps: int | None = DEFAULT_STEPS, lines: Iterable[str] | None = None) -> Recorder:
     """Record what transformers does inside a `with` block, or in each call of a function that it decorates.
 
         with record() as recording:
@@ -47,14 +44,18 @@ def record(*zoom: str, steps: int | None = DEFAULT_STEPS) -> Recorder:
         answer.recording.landmarks()  # of the last call
 
     `zoom`: any of "landmarks" (always recorded), "calls" (every Python call in transformers, accelerate, safetensors,
-    huggingface_hub and tokenizers), "modules" and "memory"; by default landmarks, modules and memory. `steps`: how
-    many generation steps of each generate() call are kept in full (the prefill is the first); each later one is a
-    summary row. None keeps all. Metadata only: no tensor is kept, no value is read, no device is synchronised.
+    huggingface_hub and tokenizers), "modules", "functions" (what computes outside modules: the attention function that
+    ran, RoPE, masks, `Cache.update`, logits processors, of any architecture), "lines" and "memory"; by default
+    landmarks, modules and memory. `steps`: how many generation steps of each generate() call are kept in full (the
+    prefill is the first); each later one is a summary row. None keeps all. `lines`: the functions whose lines are
+    recorded with what each changed, as landmark ids or "module:qualname"; with the zoom "lines" alone those in which a
+    load decides. Metadata only: no tensor is kept, no value is read, no device is synchronised.
 
-    Raises RecordingError for an unknown zoom or a steps below 1, and, on entering, when another recording or
-    profiler holds the interpreter's only place.
+    Raises RecordingError for an unknown zoom, a steps below 1 or a function that there is not, and, on entering, when
+    another recording or profiler holds the interpreter's only place.
     """
-    return Recorder(checked_zoom(zoom, steps), steps)
+    chosen = checked_zoom(zoom if lines is None else (*(zoom or DEFAULT_ZOOM), "lines"), steps)
+    return Recorder(chosen, steps, tuple(DEFAULT_LINES if lines is None else lines))
 
 
 _RUN_LATER = (inspect.isgeneratorfunction, inspect.iscoroutinefunction, inspect.isasyncgenfunction)
@@ -63,8 +64,9 @@ _RUN_LATER = (inspect.isgeneratorfunction, inspect.iscoroutinefunction, inspect.
 class Recorder(AbstractContextManager):
     """One run of the probes. Entered once; use `record()` again for another recording."""
 
-    def __init__(self, zoom: frozenset[str], steps: int | None) -> None:
+    def __init__(self, zoom: frozenset[str], steps: int | None, lines: tuple[str, ...] = ()) -> None:
         self.recording = Recording()
+        self._lines = lines if "lines" in zoom else ()
         self._zoom = zoom
         self._steps = steps
         self._entered = False
@@ -85,7 +87,7 @@ class Recorder(AbstractContextManager):
 
         @functools.wraps(function)
         def recorded(*args, **kwargs):
-            with Recorder(self._zoom, self._steps) as recording:
+            with Recorder(self._zoom, self._steps, self._lines) as recording:
                 recorded.recording = recording
                 return function(*args, **kwargs)
 
@@ -139,7 +141,8 @@ class Recorder(AbstractContextManager):
         )
         _mark_boundaries(watches, tracker, self._resolutions)
         self._hook_the_load(watches)
-        finder = self._call_finder(watches) if "calls" in self._zoom else None
+        self._line_probe = self._make_line_probe(watches)
+        finder = self._call_finder(watches) if self._zoom & {"calls", "functions"} else None
         probe = backend()(
             list(watches.values()),
             builtin_watches,
@@ -147,6 +150,7 @@ class Recorder(AbstractContextManager):
             self._memory if "memory" in self._zoom else None,
             self._clock,
             finder,
+            self._line_probe,
         )
         probe.tracker = self._tracker = tracker
         if "modules" in self._zoom:
@@ -188,8 +192,24 @@ class Recorder(AbstractContextManager):
             accepts=_called_by(resolution.landmark.caller) if resolution.landmark.caller else None,
         )
 
+    def _make_line_probe(self, watches: dict[int, Watch]) -> LineProbe | None:
+        """Watches the functions whose lines are recorded, and takes their lines."""
+        if not self._lines:
+            return None
+        by_id = {resolution.landmark.id: resolution for resolution in self._resolutions}
+        codes = []
+        for name in self._lines:
+            code = _code_named(name, by_id)
+            if code is not None:
+                codes.append(code)
+                if id(code) not in watches:
+                    reader = call_reader(code, self._functions.of(code), self._describer)
+                    watches[id(code)] = Watch(code, reader, result_closer(self._describer))
+        return LineProbe(codes, self._describer, self._clock)
+
     def _call_finder(self, watches: dict[int, Watch]) -> CallFinder:
-        finder = CallFinder(self._describer, self._functions.of, forwards="modules" not in self._zoom)
+        chosen = None if "calls" in self._zoom else is_computation
+        finder = CallFinder(self._describer, self._functions.of, forwards="modules" not in self._zoom, chosen=chosen)
         import_watch = finder.import_watch()
         watches[id(import_watch.code)] = import_watch
         return finder
@@ -242,12 +262,13 @@ class Recorder(AbstractContextManager):
         recording.specs = self._describer.specs
         recording.tensor_lists = self._describer.tensor_lists
         recording.value_lists = self._describer.value_lists
-        recording.events = _event_columns(self._probe.log.starts, self._probe.log.ends, self._clock())
-        recording.memory_series = _columns(self._memory.columns(), MEMORY_COLUMNS, ("time",))
-        recording.step_rows = _columns(self._tracker.columns(), STEP_COLUMNS, ("start", "end"))
+        recording.events = event_columns(self._probe.log.starts, self._probe.log.ends, self._clock())
+        recording.memory_series = columns(self._memory.columns(), MEMORY_COLUMNS, ("time",))
+        recording.step_rows = columns(self._tracker.columns(), STEP_COLUMNS, ("start", "end"))
         recording.landmark_statuses = [self._status(resolution) for resolution in self._resolutions]
-        recording.loads = [_rounded(row) for row in self._loading.rows()]
+        recording.loads = [rounded(row) for row in self._loading.rows()]
         recording.warnings.extend(self._loading.problems.values())
+        recording.line_rows = line_columns(self._line_probe, self._probe.log.starts)
         recording.sources = self._functions.sources(self._seen_functions())
         recording.environment = environment(self._zoom, self._steps, self._probe.name)
         if exception_type is not None:
@@ -258,7 +279,10 @@ class Recorder(AbstractContextManager):
 
     def _seen_functions(self) -> set[int]:
         landmark_functions = {status.function for status in self.recording.landmark_statuses}
-        return landmark_functions & set(np.unique(self.recording.events["function"]).tolist())
+        with_lines = (
+            {self._functions.of(code) for code in self._line_probe.codes.values()} if self._line_probe else set()
+        )
+        return (landmark_functions | with_lines) & set(np.unique(self.recording.events["function"]).tolist())
 
     def _status(self, resolution: landmark_table.Resolution) -> LandmarkStatus:
         function = NOT_OBSERVED
@@ -274,6 +298,19 @@ def _distinct(
 ) -> list[tuple[types.CodeType, dict[str, str]]]:
     """One entry per calling code: two names of the table may be one function (a renamed class)."""
     return list({id(code): (code, names) for code, names in callers}.values())
+
+
+def _code_named(name: str, by_id: dict[str, landmark_table.Resolution]) -> types.CodeType | None:
+    """The code of a landmark or of "module:qualname"; None for a landmark without a function of its own here."""
+    if name in by_id:
+        return by_id[name].code
+    try:
+        code = landmark_table.code_of(landmark_table.find(name)) if ":" in name else None
+    except (ImportError, AttributeError) as error:
+        raise RecordingError(f"lines={name!r}: {error}. Give a landmark id or module:qualname.") from error
+    if code is None:
+        raise RecordingError(f"lines={name!r} names no Python function. Give a landmark id or module:qualname.")
+    return code
 
 
 def _called_by(qualname: str) -> Callable[[types.FrameType], bool]:
@@ -296,122 +333,3 @@ def _mark_boundaries(
             watch = watches[id(resolution.code)]
             watch.boundary = True
             watch.on_enter, watch.on_exit = roles[resolution.landmark.id]
-
-
-class FunctionTable:
-    """The functions of a recording: code objects to rows, kept once."""
-
-    def __init__(self) -> None:
-        self.rows: list[Function] = []
-        self._codes: list[types.CodeType | None] = []
-        self._by_code: dict[int, int] = {}
-        self._by_builtin: dict[str, int] = {}
-
-    def of(self, code: types.CodeType) -> int:
-        """Index of the row of this code object."""
-        index = self._by_code.get(id(code))
-        if index is None:
-            file = redact.source_path(code.co_filename)
-            module = file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-            index = self._by_code[id(code)] = self._add(
-                Function(module, code.co_qualname, file, code.co_firstlineno), code
-            )
-        return index
-
-    def of_builtin(self, target: str) -> int:
-        """Index of the row of a builtin, named `module:qualname`."""
-        index = self._by_builtin.get(target)
-        if index is None:
-            module, _, qualname = target.partition(":")
-            index = self._by_builtin[target] = self._add(Function(module, qualname, "", 0), None)
-        return index
-
-    def _add(self, function: Function, code: types.CodeType | None) -> int:
-        self.rows.append(function)
-        self._codes.append(code)  # kept alive, so that its id stays its own
-        return len(self.rows) - 1
-
-    def sources(self, indexes: Iterable[int]) -> dict[str, str]:
-        """Source text as installed, by "module:qualname"; functions without source are left out."""
-        texts: dict[str, str] = {}
-        for index in sorted(indexes):
-            if index == NOT_OBSERVED or self._codes[index] is None:
-                continue
-            try:
-                text = inspect.getsource(self._codes[index])
-            except (OSError, TypeError):
-                continue  # its file is not there: a view says so
-            function = self.rows[index]
-            texts[f"{function.module}:{function.qualname}"] = text
-        return texts
-
-
-def _event_columns(starts: list[tuple], ends: list[tuple], now: int) -> dict[str, np.ndarray]:
-    """Join starts and ends, in the order of starting; a call without an end was still open."""
-    starts = sorted(starts)
-    place = {row[0]: position for position, row in enumerate(starts)}
-    count = len(starts)
-    ended = np.tile(np.array([now, 0, 0, NOT_OBSERVED, OPEN], dtype=np.int64), (count, 1))
-    for index, *rest in ends:
-        if index in place:
-            ended[place[index]] = rest
-    table = np.array([row[1:] for row in starts], dtype=np.int64).reshape(count, 11)
-    kind, function, path, inputs, arguments, thread, parent, generation, step, before, start = table.T
-    columns = {
-        "kind": kind,
-        "function": function,
-        "path": path,
-        "thread": thread,
-        "parent": np.array([place.get(index, NOT_OBSERVED) for index in parent.tolist()], dtype=np.int64),
-        "generation": generation,
-        "step": step,
-        "start": start // TICK * TICK,
-        "end": np.maximum(ended[:, 0], start) // TICK * TICK,
-        "inputs": inputs,
-        "arguments": arguments,
-        "outputs": ended[:, 1],
-        "result": ended[:, 2],
-        "memory_before": before,
-        "memory_after": ended[:, 3],
-        "status": ended[:, 4],
-    }
-    return {name: np.ascontiguousarray(columns[name]) for name in EVENT_COLUMNS}
-
-
-def _rounded(row: LoadRow) -> LoadRow:
-    """Times in the resolution that is kept."""
-    times = {name: getattr(row, name) for name in ("started", "finished", "placed")}
-    return row._replace(**{name: None if time is None else time // TICK * TICK for name, time in times.items()})
-
-
-def _columns(rows: dict[str, list[int]], names: tuple[str, ...], times: tuple[str, ...]) -> dict[str, np.ndarray]:
-    columns = {name: np.asarray(rows[name], dtype=np.int64) for name in names}
-    for name in times:
-        columns[name] = columns[name] // TICK * TICK
-    return columns
-
-
-_PACKAGES = ("torch", "transformers", "accelerate", "safetensors", "tokenizers", "huggingface_hub")
-
-
-def environment(zoom: Iterable[str], steps: int | None, probe: str) -> dict:
-    """Where and how a recording was made: versions, Python, devices, threads, loading mode; plain values only."""
-    versions = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = None
-    return {
-        **versions,
-        "python": platform.python_version(),
-        "platform": f"{platform.system()} {platform.machine()}",
-        "cpus": os.cpu_count(),
-        "torch_threads": torch.get_num_threads(),
-        "cuda_devices": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
-        "async_load": os.environ.get("HF_DEACTIVATE_ASYNC_LOAD", "").upper() not in ("1", "TRUE", "YES", "ON"),
-        "zoom": [name for name in ZOOMS if name in zoom],
-        "steps_in_full": steps,
-        "probe": probe,
-        "recorder_python_implementation": sys.implementation.name,
-    }

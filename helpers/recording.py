@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .events import EVENT_COLUMNS, MEMORY_COLUMNS, STEP_COLUMNS
+from .events import EVENT_COLUMNS, LINE_COLUMNS, MEMORY_COLUMNS, STEP_COLUMNS
 from .tables import Table
 
 if TYPE_CHECKING:
@@ -107,6 +107,7 @@ class Recording:
     events: dict[str, np.ndarray] = field(default_factory=lambda: _columns(EVENT_COLUMNS))
     memory_series: dict[str, np.ndarray] = field(default_factory=lambda: _columns(MEMORY_COLUMNS))
     step_rows: dict[str, np.ndarray] = field(default_factory=lambda: _columns(STEP_COLUMNS))
+    line_rows: dict[str, np.ndarray] = field(default_factory=lambda: _columns(LINE_COLUMNS))
     loads: list[LoadRow] = field(default_factory=list)
     sources: dict[str, str] = field(default_factory=dict)  # "module:qualname" to the text of the function as installed
     warnings: list[str] = field(default_factory=list)
@@ -176,6 +177,17 @@ class Recording:
         from . import queries
 
         return queries.calls(self)
+
+    def lines(self, event: int | None = None) -> Table:
+        """One row per line that ran in the functions named by record(lines=…), in order.
+
+        Columns: event, function, line (number in its file), text (as installed), changed (the variables that this
+        line changed: tensors with their shape, other values). `event`: of this call only. Zoom: lines.
+        Raises RecordingError when no lines were recorded.
+        """
+        from . import queries
+
+        return queries.lines(self, event=event)
 
     def steps(self) -> Table:
         """One row per generation step: 0 is the prefill, the others are decode steps.

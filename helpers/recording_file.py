@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .events import EVENT_COLUMNS, KINDS, MEMORY_COLUMNS, STATUSES, STEP_COLUMNS, RecordingError
+from .events import EVENT_COLUMNS, KINDS, LINE_COLUMNS, MEMORY_COLUMNS, STATUSES, STEP_COLUMNS, RecordingError
 from .recording import Function, LandmarkStatus, LoadRow, Recording, TensorSpec
 from .whole_file import write_whole
 
@@ -34,6 +34,7 @@ def document(recording: Recording) -> dict:
         "events": _pack(recording.events),
         "memory_series": _pack(recording.memory_series),
         "step_rows": _pack(recording.step_rows),
+        "line_rows": _pack(recording.line_rows),
         "loads": {name: [getattr(row, name) for row in recording.loads] for name in LoadRow._fields},
         "sources": recording.sources,
         "warnings": recording.warnings,
@@ -117,6 +118,7 @@ def _from_document(content: object, path: Path) -> Recording:
             events=_unpack(content["events"], EVENT_COLUMNS),
             memory_series=_unpack(content["memory_series"], MEMORY_COLUMNS),
             step_rows=_unpack(content["step_rows"], STEP_COLUMNS),
+            line_rows=_unpack(content["line_rows"], LINE_COLUMNS),
             loads=_load_rows(content["loads"]),
             sources={str(name): _text(source) for name, source in content["sources"].items()},
             warnings=[_text(warning) for warning in content["warnings"]],
@@ -163,6 +165,14 @@ def _check_indexes(recording: Recording) -> None:
             raise ValueError(f"event column {name!r} points outside its table")
     if count and (events["parent"] >= np.arange(count)).any():
         raise ValueError("an event comes before the event around it")
+    lines = recording.line_rows
+    for name, high in (
+        ("event", count),
+        ("tensors", len(recording.tensor_lists)),
+        ("values", len(recording.value_lists)),
+    ):
+        if len(lines[name]) and (lines[name].min() < 0 or lines[name].max() >= high):
+            raise ValueError(f"line column {name!r} points outside its table")
     if any(not 0 <= index < len(recording.specs) for row in recording.tensor_lists for index in row):
         raise ValueError("a tensor list points outside the tensor descriptions")
     if any(not -1 <= status.function < len(recording.functions) for status in recording.landmark_statuses):

@@ -88,7 +88,14 @@ def source(recording: Recording, event: object) -> Source:
         raise RecordingError(_why_missing(recording, index))
     last_line = function.line + len(_lines(text)) - 1
     link, reason = permalink(function.file, function.line, last_line, recording.environment)
-    return Source(function.module, function.qualname, function.file, function.line, text, link, reason)
+    executed = _executed_lines(recording, int(event))
+    return Source(function.module, function.qualname, function.file, function.line, text, link, reason, executed)
+
+
+def _executed_lines(recording: Recording, event: int) -> tuple[int, ...] | None:
+    rows = recording.line_rows
+    ran = {int(line) for line in rows["line"][rows["event"] == event]}
+    return tuple(sorted(ran)) or None
 
 
 def _is_another_function(recording: Recording, function: Function) -> bool:

@@ -17,6 +17,7 @@ from .watch import BuiltinWatch, EventLog, Watch
 
 if TYPE_CHECKING:  # they need torch; this probe does not
     from .describe import Describer
+    from .lines import LineProbe
     from .memory import MemoryProbe
     from .steps import StepTracker
 
@@ -43,7 +44,9 @@ class CallProbe:
         memory: MemoryProbe | None,
         clock: Callable[[], int],
         find_watch: Callable[[types.CodeType], Watch | None] | None = None,
+        lines: LineProbe | None = None,
     ) -> None:
+        self.lines = lines
         self.log = EventLog()
         self.watches = {id(watch.code): watch for watch in watches}
         self.boundaries = {id(watch.code): watch for watch in watches if watch.boundary}
@@ -166,7 +169,7 @@ class CallProbe:
     def end(self, state: ThreadState, value: object, status: int) -> None:
         """The innermost open call of this thread ended with `value` (None when an exception left it)."""
         now = self._clock()
-        index, watch, _, _ = state.stack.pop()
+        index, watch, frame, _ = state.stack.pop()
         if type(watch) is BuiltinWatch:
             tensors = values = NOTHING
         else:
@@ -176,9 +179,19 @@ class CallProbe:
                 watch.on_exit(value)
             if index == NOT_OBSERVED:
                 return
+            if self.lines is not None and id(watch.code) in self.lines.codes:
+                self.lines.ended(index, frame)
             tensors, values = (NOTHING, NOTHING) if status == RAISED else watch.close(value)
         after = self._memory.sample() if self._memory and self._samples(watch, state) else NOT_OBSERVED
         self.log.ends.append((index, now, tensors, values, after, status))
+
+    def line(self, frame: types.FrameType, number: int) -> None:
+        """A line of a function whose lines are recorded begins in `frame`."""
+        for index, _, open_frame, _ in reversed(self.state().stack):
+            if open_frame is frame:
+                if index != NOT_OBSERVED:
+                    self.lines.line(index, frame, number)
+                return
 
     def close_open_calls(self) -> None:
         """Calls of this thread that still run when the recording ends are marked as open."""

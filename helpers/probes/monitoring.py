@@ -43,6 +43,7 @@ class MonitoringProbe(CallProbe):
             events.CALL: self._on_call,
             events.C_RETURN: self._on_c_return,
             events.C_RAISE: self._on_c_raise,
+            events.LINE: self._on_line,
         }
         for event, callback in self._callbacks.items():
             monitoring.register_callback(self._tool, event, callback)
@@ -83,6 +84,9 @@ class MonitoringProbe(CallProbe):
                 masks[key] = events.PY_START | events.PY_RETURN | (events.PY_YIELD if watch.is_generator else 0)
             else:
                 masks[key] = events.PY_RETURN if key in still_open else 0
+        if self.lines is not None:
+            for key in self.lines.codes:
+                masks[key] |= events.LINE if on else 0
         for key, watches in self.builtin_watches.items():
             codes[key] = watches[0].caller
             masks[key] = masks.get(key, 0) | (events.CALL if on else 0)  # CALL brings C_RETURN and C_RAISE with it
@@ -119,6 +123,9 @@ class MonitoringProbe(CallProbe):
         state = self.state()
         if state.stack and state.stack[-1][2] is frame:
             self.end(state, value, status)
+
+    def _on_line(self, code, number) -> None:
+        self.line(sys._getframe(1), number)
 
     def _on_call(self, code, offset, called, first) -> None:
         for watch in self.builtin_watches.get(id(code), ()):

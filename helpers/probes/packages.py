@@ -1,4 +1,4 @@
-"""The zoom level "calls": every Python call in the libraries of the call path, found as it happens.
+"""The zoom levels "calls" and "functions": Python calls in the libraries of the call path, found as they happen.
 
 Whether a code object belongs to one of them is decided once, by its file. Left out: module and class bodies,
 comprehensions, attribute access (a config's `__getattribute__` alone runs thousands of times in a load), and whatever
@@ -26,13 +26,37 @@ ATTRIBUTE_ACCESS = {"__getattribute__", "__getattr__", "__setattr__", "__contain
 LEFT_OUT = frozenset(BODIES | ATTRIBUTE_ACCESS | {"__bool__"})
 
 
+def is_computation(code: types.CodeType) -> bool:
+    """Whether a function computes on tensors outside a module: the attention function that really runs, RoPE, masks,
+    `Cache.update`, every logits processor and stopping criterion, of any architecture."""
+    file = Path(code.co_filename).as_posix()
+    if "/transformers/models/" in file and Path(file).name.startswith("modeling_"):
+        return "." not in code.co_qualname  # the functions between the classes
+    if "/transformers/integrations/" in file:
+        return "attention" in code.co_name
+    if file.endswith("/transformers/cache_utils.py"):
+        return code.co_name == "update"
+    if file.endswith(("/transformers/generation/logits_process.py", "/transformers/generation/stopping_criteria.py")):
+        return code.co_name == "__call__"
+    return file.endswith("/transformers/masking_utils.py") and code.co_name.startswith("create_")
+
+
 class CallFinder:
     """Gives the watch for a code object of the libraries, None for any other. Each is asked about once.
 
-    `forwards`: whether methods named forward are calls too; not where module events tell of them already.
+    `chosen(code)`: which of their functions (None: all). `forwards`: whether methods named forward are calls too; not
+    where module events tell of them already.
     """
 
-    def __init__(self, describer: Describer, function_of: Callable[[types.CodeType], int], *, forwards: bool) -> None:
+    def __init__(
+        self,
+        describer: Describer,
+        function_of: Callable[[types.CodeType], int],
+        *,
+        forwards: bool,
+        chosen: Callable[[types.CodeType], bool] | None = None,
+    ) -> None:
+        self._chosen = chosen
         self._left_out = LEFT_OUT if forwards else LEFT_OUT | {"forward"}
         self._describer = describer
         self._function_of = function_of
@@ -41,6 +65,8 @@ class CallFinder:
 
     def __call__(self, code: types.CodeType) -> Watch | None:
         if code.co_name in self._left_out or not code.co_filename.startswith(self._folders):
+            return None
+        if self._chosen is not None and not self._chosen(code):
             return None
         reader = call_reader(code, self._function_of(code), self._describer)
         return Watch(code, reader, result_closer(self._describer), accepts=self._outside_imports)

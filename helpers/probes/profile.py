@@ -34,8 +34,16 @@ class ProfileProbe(CallProbe):
                 "A profile function is already set (cProfile, VizTracer, another recording, …) and Python has room for "
                 "one only. Stop it before record(), or use Python 3.12 or later, where several tools can run."
             )
+        if self.lines is not None and (sys.gettrace() is not None or threading.gettrace() is not None):
+            raise RecordingError(
+                "A debugger or coverage is running (sys.gettrace() is set), and before Python 3.12 lines are recorded "
+                "in the same place. End it, record without lines, or use Python 3.12 or later."
+            )
         self._active = True
         self._full, self._slim = self._functions()
+        if self.lines is not None:
+            threading.settrace(self._trace)
+            sys.settrace(self._trace)
         threading.setprofile(self._full)
         sys.setprofile(self._full)
 
@@ -43,6 +51,9 @@ class ProfileProbe(CallProbe):
         """See CallProbe.stop. A thread that outlives the recording takes its profile function off at its next call."""
         sys.setprofile(None)
         threading.setprofile(None)
+        if self.lines is not None:
+            sys.settrace(None)
+            threading.settrace(None)
         self._active = False
 
     def set_keeping(self, keeping: bool) -> None:
@@ -53,6 +64,15 @@ class ProfileProbe(CallProbe):
         # only the thread that generates changes over; others have nothing to record in a decode step
         if sys.getprofile() is not None:
             sys.setprofile(self._full if keeping else self._slim)
+
+    def _trace(self, frame: types.FrameType, event: str, arg: object):
+        """Asks for line events of the functions whose lines are recorded, of no other."""
+        return self._trace_line if id(frame.f_code) in self.lines.codes and self._active else None
+
+    def _trace_line(self, frame: types.FrameType, event: str, arg: object):
+        if event == "line" and self._active:
+            self.line(frame, frame.f_lineno)
+        return self._trace_line
 
     def _functions(self):
         """The profile function that keeps everything, and the one that watches the boundaries of steps only."""

@@ -1,0 +1,38 @@
+"""Where and how a recording was made."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Iterable
+from importlib import metadata
+
+import torch
+
+from .recorder_settings import ZOOMS
+
+_PACKAGES = ("torch", "transformers", "accelerate", "safetensors", "tokenizers", "huggingface_hub")
+
+
+def environment(zoom: Iterable[str], steps: int | None, probe: str) -> dict:
+    """Where and how a recording was made: versions, Python, devices, threads, loading mode; plain values only."""
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = None
+    return {
+        **versions,
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "cpus": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "cuda_devices": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
+        "async_load": os.environ.get("HF_DEACTIVATE_ASYNC_LOAD", "").upper() not in ("1", "TRUE", "YES", "ON"),
+        "zoom": [name for name in ZOOMS if name in zoom],
+        "steps_in_full": steps,
+        "probe": probe,
+        "recorder_python_implementation": sys.implementation.name,
+    }
