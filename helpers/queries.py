@@ -10,7 +10,7 @@ import pandas as pd
 
 from . import landmarks as landmark_table
 from .events import BUILTIN, KINDS, MODULE, NOT_OBSERVED, STATUSES, RecordingError
-from .recording import Function, Recording
+from .recording import Recording
 from .tables import Table
 
 MILLISECOND = 1e6  # nanoseconds
@@ -32,11 +32,11 @@ def _missing(values) -> pd.array:
     return array
 
 
-def _tensors(recording: Recording, index: int) -> str:
+def tensors_text(recording: Recording, index: int) -> str:
     return ", ".join(str(recording.specs[spec]) for spec in recording.tensor_lists[index])
 
 
-def _values(recording: Recording, index: int) -> str:
+def values_text(recording: Recording, index: int) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in recording.value_lists[index])
 
 
@@ -116,12 +116,12 @@ def _what_flowed(recording: Recording, events: np.ndarray, kept_steps: int, reas
     shown = outputs if recording.tensor_lists[outputs] else columns["inputs"][first]
     return {
         "per_step": in_steps / kept_steps if kept_steps and 2 * in_steps > len(events) else pd.NA,
-        "tensors_in": _tensors(recording, columns["inputs"][first]),
-        "tensors_out": _tensors(recording, outputs),
+        "tensors_in": tensors_text(recording, columns["inputs"][first]),
+        "tensors_out": tensors_text(recording, outputs),
         "dtype": _attribute(recording, shown, "dtype"),
         "device": _attribute(recording, shown, "device"),
-        "arguments": _values(recording, columns["arguments"][first]),
-        "result": _values(recording, columns["result"][first]),
+        "arguments": values_text(recording, columns["arguments"][first]),
+        "result": values_text(recording, columns["result"][first]),
         "memory": _memory_gained(recording, events),
         "milliseconds": float((columns["end"][events] - columns["start"][events]).sum()) / MILLISECOND,
         "observed": "yes",
@@ -251,8 +251,8 @@ def modules(recording: Recording, *, step: int | None, generation: int | None) -
             "location": recording.functions[columns["function"][event]].location,
             "generation": columns["generation"][event],
             "step": columns["step"][event],
-            "inputs": _tensors(recording, columns["inputs"][event]),
-            "outputs": _tensors(recording, columns["outputs"][event]),
+            "inputs": tensors_text(recording, columns["inputs"][event]),
+            "outputs": tensors_text(recording, columns["outputs"][event]),
             "dtype": _attribute(recording, columns["outputs"][event], "dtype"),
             "device": _attribute(recording, columns["outputs"][event], "device"),
             "milliseconds": (columns["end"][event] - columns["start"][event]) / MILLISECOND,
@@ -308,12 +308,12 @@ def calls(recording: Recording) -> Table:
             "thread": recording.threads[columns["thread"][event]],
             "generation": columns["generation"][event],
             "step": columns["step"][event],
-            "arguments": _values(recording, columns["arguments"][event]),
+            "arguments": values_text(recording, columns["arguments"][event]),
             "result": "not observed: a builtin's"
             if columns["kind"][event] == BUILTIN
-            else _values(recording, columns["result"][event]),
-            "inputs": _tensors(recording, columns["inputs"][event]),
-            "outputs": _tensors(recording, columns["outputs"][event]),
+            else values_text(recording, columns["result"][event]),
+            "inputs": tensors_text(recording, columns["inputs"][event]),
+            "outputs": tensors_text(recording, columns["outputs"][event]),
             "milliseconds": (columns["end"][event] - columns["start"][event]) / MILLISECOND,
             "status": STATUSES[columns["status"][event]],
         }
@@ -348,32 +348,6 @@ def _depths(parents: np.ndarray) -> list[int]:
     return depths
 
 
-def lines(recording: Recording, *, event: int | None) -> Table:
-    """See `Recording.lines`."""
-    require_finished(recording)
-    rows = recording.line_rows
-    if "lines" not in recording.environment.get("zoom", ()):
-        raise RecordingError(
-            'This recording has no lines. Name functions: record(lines=("ckpt.resolve", "dtype.resolve")).'
-        )
-    table = []
-    for of, line, tensors, values in zip(rows["event"], rows["line"], rows["tensors"], rows["values"], strict=True):
-        if event is not None and of != event:
-            continue
-        function = recording.functions[recording.events["function"][of]]
-        changed = [text for text in (_tensors(recording, tensors), _values(recording, values)) if text]
-        text = source_line(recording, function, int(line))
-        table.append((int(of), function.qualname, int(line), text, ", ".join(changed)))
-    return Table.of(table, ["event", "function", "line", "text", "changed"], volatile=("line", "changed"))
-
-
-def source_line(recording: Recording, function: Function, line: int) -> str:
-    """One line of a function's source, stripped; "" where its source is not in the recording."""
-    text = recording.sources.get(f"{function.module}:{function.qualname}", "").split("\n")
-    place = line - function.line
-    return text[place].strip() if 0 <= place < len(text) else ""
-
-
 def steps(recording: Recording) -> Table:
     """See `Recording.steps`."""
     require_finished(recording)
@@ -401,50 +375,6 @@ def steps(recording: Recording) -> Table:
     )
 
 
-def _require_loads(recording: Recording) -> None:
-    require_finished(recording)
-    if not recording.loads:
-        raise RecordingError("This recording has no load: put from_pretrained inside the `with record()` block.")
-
-
-def parameters(recording: Recording) -> Table:
-    """See `Recording.parameters`."""
-    _require_loads(recording)
-    rows = [
-        row._asdict()
-        | {
-            "cast": None if None in (row.disk_dtype, row.dtype) else row.disk_dtype != row.dtype,
-            "milliseconds": None if row.started is None else (row.finished - row.started) / MILLISECOND,
-            "placed": None if row.placed is None else row.placed / MILLISECOND,
-        }
-        for row in recording.loads
-    ]
-    columns = (
-        "load", "key", "parameter", "status", "file", "begin", "end", "disk_dtype", "disk_shape", "dtype", "cast",
-        "device", "nbytes", "tied_to", "thread", "milliseconds", "placed",
-    )  # fmt: skip
-    table = Table.of(rows, list(columns), volatile=("thread", "milliseconds", "placed"))
-    for name in ("begin", "end", "nbytes"):
-        table[name] = table[name].astype("Int64")
-    return table
-
-
-def shards(recording: Recording) -> Table:
-    """See `Recording.shards`."""
-    table = pd.DataFrame(parameters(recording))
-    table = table[table["file"].notna()].assign(disk_bytes=table["end"] - table["begin"])
-    grouped = table.groupby(["load", "file"], sort=False)
-    result = grouped.agg(
-        tensors=("key", "size"),
-        disk_bytes=("disk_bytes", lambda sizes: sizes.sum(min_count=1)),
-        memory_bytes=("nbytes", lambda sizes: sizes.sum(min_count=1)),
-        casts=("cast", lambda casts: int(sum(cast is True for cast in casts))),
-        first=("placed", "min"),
-        last=("placed", "max"),
-    )
-    return Table.of(result.reset_index(), volatile=("first", "last"))
-
-
 def memory(recording: Recording) -> Table:
     """See `Recording.memory`."""
     require_finished(recording)
@@ -470,9 +400,9 @@ def frame(recording: Recording) -> Table:
     table["thread"] = [recording.threads[thread] for thread in columns["thread"]]
     table["status"] = [STATUSES[status] for status in columns["status"]]
     for name in ("inputs", "outputs"):
-        table[name] = [_tensors(recording, index) for index in columns[name]]
+        table[name] = [tensors_text(recording, index) for index in columns[name]]
     for name in ("arguments", "result"):
-        table[name] = [_values(recording, index) for index in columns[name]]
+        table[name] = [values_text(recording, index) for index in columns[name]]
     for name in ("parent", "generation", "step", "memory_before", "memory_after"):
         table[name] = _missing(columns[name])
     return table

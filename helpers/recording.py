@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .events import EVENT_COLUMNS, LINE_COLUMNS, MEMORY_COLUMNS, STEP_COLUMNS
+from .events import EVENT_COLUMNS, LINE_COLUMNS, MEMORY_COLUMNS, STEP_COLUMNS, VALUE_COLUMNS, VALUE_FLOATS
 from .tables import Table
 
 if TYPE_CHECKING:
@@ -88,8 +88,29 @@ class LoadRow(NamedTuple):
     tied_to: str | None
 
 
+class SampleRow(NamedTuple):
+    """The scores of the first sequence before a chain of logits processors (position 0), or after one of them.
+
+    None: not observed; of scores with NaN or +inf, which have no softmax, only `kept`.
+    """
+
+    generation: int
+    step: int
+    chain: int  # number of the chain in its step: assisted decoding runs several
+    position: int  # in the chain, from 1
+    processor: str  # class name
+    parameters: tuple[tuple[str, bool | int | float | str], ...]
+    sequences: int | None = None  # rows of the scores, of which the first is measured
+    kept: int | None = None  # tokens with a finite score
+    entropy: float | None = None  # of the softmax, in bits, six significant digits, as are the probabilities
+    p_top: float | None = None
+    top: tuple[tuple[int, float], ...] = ()  # up to eight likeliest tokens: (id, probability)
+    token: int | None = None  # in the last row of a chain: what was chosen
+    chosen_by: str | None = None  # multinomial or argmax
+
+
 def _columns(names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    return {name: np.zeros(0, dtype=np.int64) for name in names}
+    return {name: np.zeros(0, dtype=np.float64 if name in VALUE_FLOATS else np.int64) for name in names}
 
 
 @dataclass(eq=False)
@@ -108,6 +129,8 @@ class Recording:
     memory_series: dict[str, np.ndarray] = field(default_factory=lambda: _columns(MEMORY_COLUMNS))
     step_rows: dict[str, np.ndarray] = field(default_factory=lambda: _columns(STEP_COLUMNS))
     line_rows: dict[str, np.ndarray] = field(default_factory=lambda: _columns(LINE_COLUMNS))
+    value_rows: dict[str, np.ndarray] = field(default_factory=lambda: _columns(VALUE_COLUMNS))
+    samples: list[SampleRow] = field(default_factory=list)
     loads: list[LoadRow] = field(default_factory=list)
     sources: dict[str, str] = field(default_factory=dict)  # "module:qualname" to the text of the function as installed
     warnings: list[str] = field(default_factory=list)
@@ -185,9 +208,43 @@ class Recording:
         line changed: tensors with their shape, other values). `event`: of this call only. Zoom: lines.
         Raises RecordingError when no lines were recorded.
         """
-        from . import queries
+        from . import line_queries
 
-        return queries.lines(self, event=event)
+        return line_queries.lines(self, event=event)
+
+    def sampling(self, step: int | None = None, generation: int = 0) -> Table:
+        """One row per stage of the chain of logits processors, in every step: the raw logits, then each processor.
+
+        Columns: generation, step, chain (number in the step; assisted decoding runs several), position (0: the raw
+        logits), processor (class name), parameters (its numbers), sequences (rows of the scores: all that follows is
+        of the first), kept (tokens with a finite score after this stage), entropy_bits and p_top (of the softmax),
+        before and after (up to eight likeliest tokens: (id, probability)), token (id, in the last row: what was
+        chosen), chosen_by (multinomial or argmax). <NA> where it was not observed: the token of a method that does
+        not choose one per chain (beam search), the softmax of scores with NaN, a processor that is no Python code.
+        Summarised steps are in it too. Zoom: sampling. Raises RecordingError when that was not recorded, or there is
+        no such step or generation.
+        """
+        from . import readings
+
+        return readings.sampling(self, step, generation)
+
+    def values(self, path: str | None = None, step: int | None = None, nan_only: bool = False) -> Table:
+        """One row per tensor that a module call gave back, in the order in which calls returned: innermost first.
+
+        Columns: event, path, generation, step, output (name and shape), min, max and mean (of the finite values, six
+        significant digits), nan and inf (how many), nan_in (how many NaN the call's inputs held when it returned;
+        looked at only where its output has some), observed (yes, or why the tensor was not read). `path`: a module, or
+        a pattern as "model.layers.*.mlp"; `step`: 0 is the prefill; `nan_only`: outputs with NaN only. The module that
+        made a NaN is the first that had none in its inputs:
+
+            recording.values(nan_only=True).query("nan_in == 0").head(1)
+
+        Zoom: values. Raises RecordingError when that was not recorded, no module has that path, or the step was not
+        kept in full.
+        """
+        from . import readings
+
+        return readings.values(self, path, step, nan_only)
 
     def steps(self) -> Table:
         """One row per generation step: 0 is the prefill, the others are decode steps.
@@ -208,9 +265,9 @@ class Recording:
         the recording began). <NA> where the version or the file format does not tell. Zoom: landmarks.
         Raises RecordingError when nothing was loaded.
         """
-        from . import queries
+        from . import load_queries
 
-        return queries.parameters(self)
+        return load_queries.parameters(self)
 
     def shards(self) -> Table:
         """One row per file of the checkpoint, in the order of the files.
@@ -219,9 +276,9 @@ class Recording:
         (tensors whose dtype changed), first and last (milliseconds since the recording began at which its first and
         its last tensor was in its module). Zoom: landmarks. Raises RecordingError when nothing was loaded.
         """
-        from . import queries
+        from . import load_queries
 
-        return queries.shards(self)
+        return load_queries.shards(self)
 
     def memory(self) -> Table:
         """The memory series: one row per sample, at landmark and step boundaries, never per module.

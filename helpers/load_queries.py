@@ -1,0 +1,54 @@
+"""The loading ledger as tables; columns and units are told by Recording's methods."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from .events import RecordingError
+from .queries import MILLISECOND, require_finished
+from .recording import Recording
+from .tables import Table
+
+
+def _require_loads(recording: Recording) -> None:
+    require_finished(recording)
+    if not recording.loads:
+        raise RecordingError("This recording has no load: put from_pretrained inside the `with record()` block.")
+
+
+def parameters(recording: Recording) -> Table:
+    """See `Recording.parameters`."""
+    _require_loads(recording)
+    rows = [
+        row._asdict()
+        | {
+            "cast": None if None in (row.disk_dtype, row.dtype) else row.disk_dtype != row.dtype,
+            "milliseconds": None if row.started is None else (row.finished - row.started) / MILLISECOND,
+            "placed": None if row.placed is None else row.placed / MILLISECOND,
+        }
+        for row in recording.loads
+    ]
+    columns = (
+        "load", "key", "parameter", "status", "file", "begin", "end", "disk_dtype", "disk_shape", "dtype", "cast",
+        "device", "nbytes", "tied_to", "thread", "milliseconds", "placed",
+    )  # fmt: skip
+    table = Table.of(rows, list(columns), volatile=("thread", "milliseconds", "placed"))
+    for name in ("begin", "end", "nbytes"):
+        table[name] = table[name].astype("Int64")
+    return table
+
+
+def shards(recording: Recording) -> Table:
+    """See `Recording.shards`."""
+    table = pd.DataFrame(parameters(recording))
+    table = table[table["file"].notna()].assign(disk_bytes=table["end"] - table["begin"])
+    grouped = table.groupby(["load", "file"], sort=False)
+    result = grouped.agg(
+        tensors=("key", "size"),
+        disk_bytes=("disk_bytes", lambda sizes: sizes.sum(min_count=1)),
+        memory_bytes=("nbytes", lambda sizes: sizes.sum(min_count=1)),
+        casts=("cast", lambda casts: int(sum(cast is True for cast in casts))),
+        first=("placed", "min"),
+        last=("placed", "max"),
+    )
+    return Table.of(result.reset_index(), volatile=("first", "last"))
