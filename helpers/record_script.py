@@ -1,0 +1,247 @@
+"""`python -m helpers record SCRIPT.py …`: a reader's own script, run as `python SCRIPT.py …` runs it, and recorded.
+
+The script keeps its arguments, output, exit status and traceback. Nothing that it could notice is imported before it
+starts, so that the environment variables which it sets before it imports torch or transformers still count: the
+recording begins when the script's first import of transformers is done. It ends after the script's threads and its
+own atexit functions, and is saved then, however the script ended. Only a process that is killed (SIGKILL, SIGTERM,
+os._exit) saves nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import atexit
+import builtins
+import itertools
+import os
+import sys
+import tempfile
+import types
+import warnings
+from importlib.machinery import PathFinder, SourceFileLoader
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from . import first_import
+from .events import RecordingError
+from .recorder_settings import DEFAULT_STEPS, ZOOMS, checked_zoom, steps_from_text
+
+if TYPE_CHECKING:
+    from .recorder import Recorder
+
+SUFFIXES = (".json.gz", ".json")
+USAGE = """%(prog)s SCRIPT.py [ARGUMENT ...] -o FILE [--zoom ZOOM ...] [--steps N]
+       %(prog)s -o FILE [--zoom ZOOM ...] [--steps N] SCRIPT.py [ARGUMENT ...]"""
+EXPLANATION = """What follows SCRIPT.py is the script's, up to the last -o. A script that has an option -o itself: name
+the recording before SCRIPT.py, then everything after it is the script's. The exit status is the script's; 2 where the
+script was not run."""
+
+
+class ScriptError(RuntimeError):
+    """What cannot be recorded as asked; nothing was run."""
+
+
+class _OptionParser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ScriptError(f"{message} (after the script's arguments: -o FILE, then --zoom and --steps only)")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `record` takes on the command line."""
+    parser.usage, parser.epilog = USAGE, EXPLANATION
+    _add_options(parser)
+    parser.add_argument("script", metavar="SCRIPT.py", help="the script to run")
+    parser.add_argument("arguments", metavar="ARGUMENT", nargs=argparse.REMAINDER, help="its arguments")
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-o", "--output", metavar="FILE", help="where the recording goes (.json.gz)")
+    parser.add_argument("--zoom", action="append", default=[], metavar="ZOOM", help=f"one of {', '.join(ZOOMS)}")
+    parser.add_argument("--steps", metavar="N", help=f"generation steps kept in full, or all (default {DEFAULT_STEPS})")
+
+
+def command(options: argparse.Namespace) -> int:
+    """Run `python -m helpers record` as parsed. Raises what the script raises; status 2 where it was not run."""
+    try:
+        arguments = _separate(options)
+        if options.output is None:
+            raise ScriptError("say where the recording is to go: -o run.json.gz")
+        steps = DEFAULT_STEPS if options.steps is None else steps_from_text(options.steps)
+        recording = ScriptRecording(_checked_output(options.output), tuple(options.zoom), steps)
+        source = _checked_source(options.script)
+    except (ScriptError, RecordingError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    run(options.script, arguments, source, recording)
+    return 0
+
+
+def _separate(options: argparse.Namespace) -> list[str]:
+    """The script's arguments; options of `record` that stand behind them go into `options`."""
+    arguments = options.arguments
+    if options.output is not None or "-o" not in arguments:
+        return arguments
+    place = len(arguments) - 1 - arguments[::-1].index("-o")
+    parser = _OptionParser(add_help=False, allow_abbrev=False)
+    _add_options(parser)
+    behind = parser.parse_args(arguments[place:])
+    options.output = behind.output
+    options.zoom += behind.zoom
+    options.steps = options.steps if behind.steps is None else behind.steps
+    return arguments[:place]
+
+
+def _checked_source(script: str) -> bytes:
+    """The text of the script, as it stands in its file. Raises ScriptError where there is nothing to run."""
+    path = Path(script)
+    if path.suffix != ".py":
+        raise ScriptError(f"{script} is not a Python script: its name does not end in .py")
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        raise ScriptError(f"{script} cannot be read: {error.strerror}") from error
+    found = PathFinder.find_spec(__package__, [_folder_of(script)])
+    # a folder without __init__.py has no origin, and hides nothing
+    if found is not None and found.origin is not None and Path(found.origin).parent != Path(__file__).parent:
+        raise ScriptError(
+            f"beside {script} there is a module named {__package__!r}, and this package has the same name: Python can "
+            "import one of them only. Rename or move that one."
+        )
+    return source
+
+
+def _checked_output(output: str) -> Path:
+    """The file to write, as it stands now: the script may change the folder. Raises ScriptError where it cannot be."""
+    path = Path(output).absolute()
+    if not path.name.endswith(SUFFIXES):
+        raise ScriptError(f"-o {output}: the name of a recording ends in {' or '.join(SUFFIXES)}")
+    if path.is_dir():
+        raise ScriptError(f"-o {output} is a folder: give the name of a file")
+    if not path.parent.is_dir():
+        raise ScriptError(f"-o {output}: there is no folder {path.parent}")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise ScriptError(f"-o {output}: nothing can be written to {path.parent} ({error.strerror})") from error
+    return path
+
+
+def run(script: str, arguments: list[str], source: bytes, recording: ScriptRecording) -> None:
+    """Become `python script arguments` and end as it ends.
+
+    Returns where the script reaches its end. Raises SystemExit with the script's status (1 after an exception, whose
+    traceback has been shown), or KeyboardInterrupt, which Python then tells to the shell as for any script.
+    """
+    module = _main_module(script)
+    sys.argv = [script, *arguments]
+    if not getattr(sys.flags, "safe_path", False):
+        sys.path[0] = _folder_of(script)
+    sys.modules["__main__"] = module
+    atexit.register(recording.finish)
+    first_import.after_first_import("transformers", recording.begin)
+    try:
+        exec(compile(source, module.__file__, "exec", dont_inherit=True), module.__dict__)
+    except SystemExit:
+        recording.ended_by = SystemExit
+        raise
+    except BaseException as error:
+        recording.ended_by = type(error)
+        error.__traceback__ = _without_own_frames(error.__traceback__)
+        sys.excepthook(type(error), error, error.__traceback__)
+        if isinstance(error, KeyboardInterrupt):
+            sys.excepthook = lambda *shown_already: None
+            raise
+        raise SystemExit(1) from None
+
+
+def _folder_of(script: str) -> str:
+    """Where Python looks for the script's own modules: the folder that it really lies in, links followed."""
+    return os.path.dirname(os.path.realpath(script))
+
+
+def _main_module(script: str) -> types.ModuleType:
+    """An empty `__main__`, with what Python gives to that of a script."""
+    path = os.path.abspath(script)
+    module = types.ModuleType("__main__")
+    module.__dict__.update(
+        __file__=path, __builtins__=builtins, __loader__=SourceFileLoader("__main__", path), __cached__=None
+    )
+    return module
+
+
+_OWN = {_folder_of.__code__.co_filename, first_import.after_first_import.__code__.co_filename}
+_PROBES = os.path.join(os.path.dirname(_folder_of.__code__.co_filename), "probes", "")
+
+
+def _without_own_frames(traceback: types.TracebackType | None) -> types.TracebackType | None:
+    """What Python would show of the script: without `run`, the watch for the import, and a probe that Ctrl-C met."""
+    rows = []
+    while traceback is not None:
+        rows.append(traceback)
+        traceback = traceback.tb_next
+    files = [row.tb_frame.f_code.co_filename for row in rows]
+    hides_import = first_import.after_first_import.__code__.co_filename in files
+    kept = [
+        row
+        for row, file in zip(rows, files, strict=True)
+        if file not in _OWN
+        and not file.startswith(_PROBES)
+        and not (hides_import and file.startswith("<frozen importlib"))
+    ]
+    for row, following in itertools.pairwise([*kept, None]):
+        row.tb_next = following
+    return kept[0] if kept else None
+
+
+class ScriptRecording:
+    """The recording of one script: begun by its first import of transformers, saved when Python ends.
+
+    Raises RecordingError for a zoom or steps that there are not.
+    """
+
+    def __init__(self, output: Path, zoom: tuple[str, ...], steps: int | None) -> None:
+        checked_zoom(zoom, steps)
+        self.output = output
+        self.ended_by: type[BaseException] | None = None
+        self._zoom = zoom
+        self._steps = steps
+        self._recorder: Recorder | None = None
+        self._not_begun = "transformers was not imported"
+        self._process = os.getpid()
+        self._stream = sys.stderr  # the script may put another in its place
+
+    def begin(self) -> None:
+        """Start recording. What hinders it is told at the end: the script runs on."""
+        try:
+            from .landmarks import resolve
+            from .recorder import record
+
+            resolve()  # imports: what they do to the filters of warnings is to stay, so it comes before the next line
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # stderr is the script's; a warning of ours is told at the end
+                recorder = record(*self._zoom, steps=self._steps, progress=False)
+                recorder.__enter__()
+        except Exception as error:
+            self._not_begun = f"{type(error).__name__}: {error}"
+        else:
+            self._recorder = recorder
+
+    def finish(self) -> None:
+        """End the recording, save it and say in one line where it is. A forked child leaves that to its parent."""
+        if os.getpid() == self._process:
+            print(f"helpers: {self._save()}", file=self._stream, flush=True)
+
+    def _save(self) -> str:
+        if self._recorder is None:
+            return f"nothing was recorded, and {self.output} was not written: {self._not_begun}"
+        self._recorder.__exit__(self.ended_by, None, None)
+        recording = self._recorder.recording
+        try:
+            recording.save(self.output)
+        except OSError as error:
+            return f"error: the recording could not be saved to {self.output}: {error}"
+        told = "".join(f" (warning: {warning})" for warning in recording.warnings)
+        if not len(recording):
+            return f"no function of the call path ran; an empty recording is in {self.output}{told}"
+        return f"{len(recording)} events recorded in {self.output}{told}"

@@ -1,0 +1,48 @@
+"""A recording as text, for a terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from .recording import Recording
+
+LANDMARK_COLUMNS = ["stage", "landmark", "calls", "milliseconds", "function", "location"]
+
+
+def overview(path: str | Path) -> str:
+    """What is in the recording at `path`: its size, its warnings, its stages, and the landmarks that were called.
+
+    Times in milliseconds, memory in bytes. Raises RecordingError when there is no recording that can be read.
+    """
+    recording = Recording.load(path)
+    landmarks = pd.DataFrame(recording.landmarks(observed_only=True))[LANDMARK_COLUMNS]
+    ended = recording.environment.get("ended_by")
+    return "\n\n".join(
+        [
+            repr(recording) + (f", ended by {ended}" if ended else ""),
+            *(f"warning: {warning}" for warning in recording.warnings),
+            _text(pd.DataFrame(recording.stages()).rename(columns={"memory": "memory (bytes)"})),
+            _text(landmarks) if len(landmarks) else "No landmark of the call path was called.",
+        ]
+    )
+
+
+def _text(table: pd.DataFrame) -> str:
+    """Text to the left, numbers to the right with thousands separated, missing values empty."""
+    columns = {}
+    for name in table.columns:
+        cells = [str(name), *(_cell(name, value) for value in table[name])]
+        width = max(map(len, cells))
+        numeric = pd.api.types.is_numeric_dtype(table[name])
+        columns[name] = [cell.rjust(width) if numeric else cell.ljust(width) for cell in cells]
+    return "\n".join("  ".join(cells).rstrip() for cells in zip(*columns.values(), strict=True))
+
+
+def _cell(name: str, value: object) -> str:
+    if pd.api.types.is_scalar(value) and pd.isna(value):
+        return ""
+    if name == "milliseconds":
+        return f"{value:,.1f}"
+    return f"{value:,}" if pd.api.types.is_number(value) else str(value)
