@@ -22,10 +22,10 @@ find_python = for candidate in $(or $(PYTHON),python3.11 python3.12 python3.13 p
 	exit 1
 
 .DEFAULT_GOAL := help
-.PHONY: help environment checkpoint lab notebooks lint unit validate test test-all bench clean
+.PHONY: help environment checkpoint lab notebooks lint unit validate test test-versions test-all bench clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 environment: $(PACKAGE)  ## the Python environment, in .venv (VENV=... names another, PYTHON=... its Python)
 
@@ -62,7 +62,10 @@ validate: checkpoint  ## every notebook run again and its outputs compared (nbva
 
 test: lint unit validate  ## lint, the fast tests and the notebooks; at most 15 minutes on 2 cores
 
-test-all: lint checkpoint  ## all of that and what is slow or needs a browser
+test-versions: checkpoint  ## the landmarks and the recorder in older versions of transformers, in .versions
+	$(RUN) tests/versions.py
+
+test-all: lint checkpoint test-versions  ## all of that and what is slow or needs a browser
 	$(RUN) -m pytest -m "not gpu"
 	$(RUN) -m helpers.notebooks validate
 
@@ -72,5 +75,5 @@ bench: checkpoint  ## the benchmarks, one after the other
 		echo "$$benchmark"; $(RUN) "$$benchmark"; done
 
 clean:  ## what make made in this folder; the checkpoint stays in its cache folder
-	rm -rf $(VENV) .pytest_cache .ruff_cache build *.egg-info
+	rm -rf $(VENV) .versions .pytest_cache .ruff_cache build *.egg-info
 	find . -path ./.git -prune -o -type d \( -name __pycache__ -o -name .ipynb_checkpoints \) -exec rm -rf {} +

@@ -6,8 +6,18 @@ from collections.abc import Callable
 
 
 def _add_doctor(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
+    parser.add_argument(
+        "--drift",
+        action="store_true",
+        help="run the call path on a tiny model instead, and name each landmark that is gone, moved, silent, "
+        "miscounted or in the wrong thread in the installed transformers; exit status 1 when there is any",
+    )
+
     def run(options: argparse.Namespace) -> int:
-        from helpers import doctor
+        from helpers import doctor, drift
+
+        if options.drift:
+            return drift.run()
 
         return doctor.run()
 

@@ -96,6 +96,20 @@ def transformers_finding(installed: str) -> Finding:
     return Finding(OK, "transformers", f"{installed}, tested from {tested[0]} to {tested[-1]}")
 
 
+def check_landmarks() -> Iterator[Finding]:
+    """Whether the functions that the landmark table names are in the installed version; runs none of them."""
+    if any(_version(name) is None or _import_problem(name) for name in ("torch", "transformers", "accelerate")):
+        return  # told by the other checks
+    from helpers import drift
+
+    text, well = drift.summary()
+    if well:
+        yield Finding(OK, "landmarks", f"{text} (that they also fire: python -m helpers doctor --drift)")
+    else:
+        advice = "what moved is shown as not observed; all of it: python -m helpers doctor --drift"
+        yield Finding(WARN, "landmarks", text, advice)
+
+
 def check_devices() -> Iterator[Finding]:
     """The devices that are there, and the one that the notebooks choose."""
     problem = _import_problem("torch")
@@ -185,6 +199,7 @@ CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
     check_python,
     check_transformers,
     check_packages,
+    check_landmarks,
     check_devices,
     check_memory,
     check_disk,
