@@ -22,7 +22,7 @@ find_python = for candidate in $(or $(PYTHON),python3.11 python3.12 python3.13 p
 	exit 1
 
 .DEFAULT_GOAL := help
-.PHONY: help environment checkpoint lab notebooks lint unit validate test test-versions test-all bench clean
+.PHONY: help environment checkpoint lab notebooks lint unit validate test test-versions test-monitoring test-all bench clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -65,7 +65,20 @@ test: lint unit validate  ## lint, the fast tests and the notebooks; at most 15 
 test-versions: checkpoint  ## the landmarks and the recorder in older versions of transformers, in .versions
 	$(RUN) tests/versions.py
 
-test-all: lint checkpoint test-versions  ## all of that and what is slow or needs a browser
+# Python 3.12 or later: there the recorder stands on sys.monitoring, before it on sys.setprofile.
+find_monitoring = for candidate in python3.12 python3.13 $(HOME)/.pyenv/versions/3.12*/bin/python; do \
+	if $$candidate -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null; then echo $$candidate; break; fi; done
+
+test-monitoring: checkpoint  ## the recorder on Python 3.12 or later, in .venv-monitoring (PyTorch may bring CUDA: 5 GB)
+	@if $(RUN) -c 'import sys; sys.exit(sys.version_info < (3, 12))'; then \
+		echo "Not run apart: $(VENV) has Python 3.12 or later, so the other tests are on sys.monitoring."; exit 0; fi; \
+	python=$$($(find_monitoring)); \
+	if [ -z "$$python" ]; then echo "NOT RUN: no Python 3.12 or later with venv found for sys.monitoring."; exit 0; fi; \
+	$(MAKE) --no-print-directory VENV=.venv-monitoring PYTHON=$$python environment && \
+	.venv-monitoring/bin/python -m pytest -m "not slow and not browser and not gpu" tests/test_call_probe.py \
+		tests/test_recorder.py tests/test_loading_ledger.py tests/test_lines_and_functions.py tests/test_versions.py
+
+test-all: lint checkpoint test-versions test-monitoring  ## all of that and what is slow or needs a browser
 	$(RUN) -m pytest -m "not gpu"
 	$(RUN) -m helpers.notebooks validate
 
@@ -75,5 +88,5 @@ bench: checkpoint  ## the benchmarks, one after the other
 		echo "$$benchmark"; $(RUN) "$$benchmark"; done
 
 clean:  ## what make made in this folder; the checkpoint stays in its cache folder
-	rm -rf $(VENV) .versions .pytest_cache .ruff_cache build *.egg-info
+	rm -rf $(VENV) .venv-monitoring .versions .pytest_cache .ruff_cache build *.egg-info
 	find . -path ./.git -prune -o -type d \( -name __pycache__ -o -name .ipynb_checkpoints \) -exec rm -rf {} +
