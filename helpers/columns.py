@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .events import EVENT_COLUMNS, LINE_COLUMNS, NOT_OBSERVED, OPEN
+from .events import EVENT_COLUMNS, LINE_COLUMNS, NOT_OBSERVED, OPEN, VALUE_COLUMNS, VALUE_FLOATS
 from .recording import LoadRow
 
 if TYPE_CHECKING:
     from .probes.lines import LineProbe
+    from .probes.values import ValuesProbe
 
 TICK = 100  # nanoseconds: the resolution that is kept
 
@@ -45,6 +46,28 @@ def event_columns(starts: list[tuple], ends: list[tuple], now: int) -> dict[str,
         "status": ended[:, 4],
     }
     return {name: np.ascontiguousarray(columns[name]) for name in EVENT_COLUMNS}
+
+
+def value_columns(probe: ValuesProbe | None, starts: list[tuple]) -> dict[str, np.ndarray]:
+    """The value rows, in the order in which calls returned; events are counted as in the event columns."""
+    rows = probe.rows if probe else []
+    indexes = np.sort(np.array([row[0] for row in starts], dtype=np.int64))
+    event, output, status, low, high, mean, nan, inf, nan_in = zip(*rows, strict=True) if rows else [()] * 9
+    columns = {
+        "event": np.searchsorted(indexes, np.array(event, dtype=np.int64)),
+        "output": output,
+        "status": status,
+        "nan": nan,
+        "inf": inf,
+        "nan_in": nan_in,
+        # six significant digits: text of floats is what makes a file large
+        **{
+            name: [float(f"{value:.6g}") for value in values]
+            for name, values in (("min", low), ("max", high), ("mean", mean))
+        },
+    }
+    kinds = {name: np.float64 if name in VALUE_FLOATS else np.int64 for name in VALUE_COLUMNS}
+    return {name: np.asarray(columns[name], dtype=kind) for name, kind in kinds.items()}
 
 
 def line_columns(probe: LineProbe | None, starts: list[tuple]) -> dict[str, np.ndarray]:

@@ -54,6 +54,26 @@ LINE_COLUMNS = (
     "tensors",  # index into tensor_lists: variables that this line changed, by name
     "values",  # index into value_lists
 )
+VALUE_COLUMNS = (
+    "event",  # the module call that gave the tensor
+    "output",  # its place in the tensor list of the event's outputs
+    "status",  # index into VALUE_STATUSES
+    "min",  # of the finite values, as a float; NaN where there is none
+    "max",
+    "mean",
+    "nan",  # how many values are NaN; -1 where they were not read
+    "inf",  # how many are +inf or -inf
+    "nan_in",  # how many NaN the call's inputs held; -1: not looked at, as the outputs have none
+)
+VALUE_FLOATS = ("min", "max", "mean")
+VALUE_STATUSES = (
+    "yes",
+    "no: a meta tensor has no values",
+    "no: empty",
+    "no: not floating-point",
+    "no: layout is not strided",
+    "no: this kind of tensor could not be read",
+)
 NOT_OBSERVED = -1
 NOTHING = 0  # index of the empty tensor list and of the empty value list
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from . import landmarks as landmark_table
-from .columns import columns, event_columns, line_columns, rounded
+from .columns import columns, event_columns, line_columns, rounded, value_columns
 from .environment import environment
 from .events import MEMORY_COLUMNS, NOT_OBSERVED, STEP_COLUMNS, RecordingError
 from .probes.calls import CallProbe, backend
@@ -25,13 +25,21 @@ from .probes.loading import LoadingProbe
 from .probes.memory import MemoryProbe
 from .probes.modules import ModuleReader, module_watch
 from .probes.packages import CallFinder, is_computation
+from .probes.sampling import SamplingProbe
 from .probes.steps import StepTracker
+from .probes.values import ValuesProbe
 from .probes.watch import BuiltinWatch, Watch, call_reader, result_closer
+from .progress import GenerationProgress, is_watched
 from .recorder_settings import DEFAULT_LINES, DEFAULT_STEPS, DEFAULT_ZOOM, checked_zoom
 from .recording import LandmarkStatus, Recording
 
 
-def record(*zoom: str, steps: int | None = DEFAULT_STEPS, lines: Iterable[str] | None = None) -> Recorder:
+def record(
+    *zoom: str,
+    steps: int | None = DEFAULT_STEPS,
+    lines: Iterable[str] | None = None,
+    progress: bool | None = None,
+) -> Recorder:
     """Record what transformers does inside a `with` block, or in each call of a function that it decorates.
 
         with record() as recording:
@@ -49,13 +57,18 @@ def record(*zoom: str, steps: int | None = DEFAULT_STEPS, lines: Iterable[str] |
     landmarks, modules and memory. `steps`: how many generation steps of each generate() call are kept in full (the
     prefill is the first); each later one is a summary row. None keeps all. `lines`: the functions whose lines are
     recorded with what each changed, as landmark ids or "module:qualname"; with the zoom "lines" alone those in which a
-    load decides. Metadata only: no tensor is kept, no value is read, no device is synchronised.
+    load decides. `progress`: whether a generation that takes long shows its tokens so far, on stderr; None: in a
+    terminal and in a notebook, where TQDM_DISABLE is not set; never beside a streamer of the program's own. Metadata
+    only: no tensor is kept, no value is read, no device is synchronised. Two further zooms, never on by default,
+    read values, for which they wait for a GPU; they keep no tensor either: "sampling" (the chain of logits processors,
+    stage by stage, in every step) and "values" (minimum, maximum, mean, NaN and infinities of what each module gave
+    back; modules come with it).
 
     Raises RecordingError for an unknown zoom, a steps below 1 or a function that there is not, and, on entering, when
     another recording or profiler holds the interpreter's only place.
     """
     chosen = checked_zoom(zoom if lines is None else (*(zoom or DEFAULT_ZOOM), "lines"), steps)
-    return Recorder(chosen, steps, tuple(DEFAULT_LINES if lines is None else lines))
+    return Recorder(chosen, steps, tuple(DEFAULT_LINES if lines is None else lines), progress)
 
 
 _RUN_LATER = (inspect.isgeneratorfunction, inspect.iscoroutinefunction, inspect.isasyncgenfunction)
@@ -64,8 +77,11 @@ _RUN_LATER = (inspect.isgeneratorfunction, inspect.iscoroutinefunction, inspect.
 class Recorder(AbstractContextManager):
     """One run of the probes. Entered once; use `record()` again for another recording."""
 
-    def __init__(self, zoom: frozenset[str], steps: int | None, lines: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, zoom: frozenset[str], steps: int | None, lines: tuple[str, ...] = (), progress: bool | None = None
+    ) -> None:
         self.recording = Recording()
+        self._progress = progress
         self._lines = lines if "lines" in zoom else ()
         self._zoom = zoom
         self._steps = steps
@@ -87,7 +103,7 @@ class Recorder(AbstractContextManager):
 
         @functools.wraps(function)
         def recorded(*args, **kwargs):
-            with Recorder(self._zoom, self._steps, self._lines) as recording:
+            with Recorder(self._zoom, self._steps, self._lines, self._progress) as recording:
                 recorded.recording = recording
                 return function(*args, **kwargs)
 
@@ -107,6 +123,7 @@ class Recorder(AbstractContextManager):
         self._memory = MemoryProbe(self._clock)
         self._loading = LoadingProbe(self._clock)
         self._module_reader: ModuleReader | None = None
+        self._values: ValuesProbe | None = None
         self._probe = self._make_probe()
         self._began = time.perf_counter_ns()
         if "memory" in self._zoom:
@@ -138,6 +155,7 @@ class Recorder(AbstractContextManager):
             self._memory if "memory" in self._zoom else None,
             self._clock,
             lambda keep: probe.set_keeping(keep),
+            GenerationProgress() if (is_watched() if self._progress is None else self._progress) else None,
         )
         _mark_boundaries(watches, tracker, self._resolutions)
         self._hook_the_load(watches)
@@ -159,7 +177,22 @@ class Recorder(AbstractContextManager):
             )
             watch = module_watch(self._module_reader, self._describer)
             probe.watches[id(watch.code)] = watch
+            self._values = ValuesProbe() if "values" in self._zoom else None
+            watch.measure = self._values.module_returned if self._values else None
+        self._sampling = self._watch_the_sampling(probe) if "sampling" in self._zoom else None
         return probe
+
+    def _watch_the_sampling(self, probe: CallProbe) -> SamplingProbe:
+        sampling = SamplingProbe(self._tracker, probe.tell)
+        hooks = {
+            "gen.sample": (sampling.decoding_begins, sampling.decoding_ends),
+            "smp.processors": (sampling.chain_begins, sampling.chain_ends),
+            "smp.stop": (sampling.token_chosen, None),
+        }
+        for resolution in self._resolutions:
+            if resolution.landmark.id in hooks and resolution.code is not None:
+                probe.tell(resolution.code, *hooks[resolution.landmark.id])
+        return sampling
 
     def _watches(self) -> tuple[dict[int, Watch], list[BuiltinWatch]]:
         """A watch for each landmark's code, and one for each caller of a builtin."""
@@ -267,7 +300,10 @@ class Recorder(AbstractContextManager):
         recording.step_rows = columns(self._tracker.columns(), STEP_COLUMNS, ("start", "end"))
         recording.landmark_statuses = [self._status(resolution) for resolution in self._resolutions]
         recording.loads = [rounded(row) for row in self._loading.rows()]
-        recording.warnings.extend(self._loading.problems.values())
+        recording.samples = self._sampling.rows() if self._sampling else []
+        recording.value_rows = value_columns(self._values, self._probe.log.starts)
+        for probe in filter(None, (self._loading, self._sampling, self._values)):
+            recording.warnings.extend(probe.problems.values())
         recording.line_rows = line_columns(self._line_probe, self._probe.log.starts)
         recording.sources = self._functions.sources(self._seen_functions())
         recording.environment = environment(self._zoom, self._steps, self._probe.name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .events import RecordingError
 
-ZOOMS = ("landmarks", "calls", "modules", "functions", "lines", "memory")
+ZOOMS = ("landmarks", "calls", "modules", "functions", "lines", "memory", "sampling", "values")
 DEFAULT_ZOOM = ("landmarks", "modules", "memory")
 DEFAULT_STEPS = 4
 DEFAULT_LINES = ("ckpt.resolve", "dtype.resolve", "device_map.check")
@@ -12,7 +12,7 @@ DEFAULT_LINES = ("ckpt.resolve", "dtype.resolve", "device_map.check")
 
 
 def checked_zoom(zoom: tuple[str, ...], steps: int | None) -> frozenset[str]:
-    """The zoom to record with: what is asked for, else the default; landmarks always.
+    """The zoom to record with: what is asked for, else the default; landmarks always, modules for values.
 
     Raises RecordingError for an unknown zoom, and for `steps` that are neither a number above 0 nor None (all).
     """
@@ -23,7 +23,8 @@ def checked_zoom(zoom: tuple[str, ...], steps: int | None) -> frozenset[str]:
         raise RecordingError(f"There is no zoom {unknown[0]!r}. Choose from: {', '.join(ZOOMS)}.")
     if steps is not None and (not isinstance(steps, int) or isinstance(steps, bool) or steps < 1):
         raise RecordingError(f"steps={steps!r}: give the number of steps to keep in full (1 or more), or None for all.")
-    return frozenset(zoom or DEFAULT_ZOOM) | {"landmarks"}
+    needed = {"landmarks", "modules"} if "values" in zoom else {"landmarks"}
+    return frozenset(zoom or DEFAULT_ZOOM) | needed
 
 
 def steps_from_text(text: str) -> int | None:

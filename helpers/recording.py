@@ -220,7 +220,8 @@ class Recording:
         of the first), kept (tokens with a finite score after this stage), entropy_bits and p_top (of the softmax),
         before and after (up to eight likeliest tokens: (id, probability)), token (id, in the last row: what was
         chosen), chosen_by (multinomial or argmax). <NA> where it was not observed: the token of a method that does
-        not choose one per chain (beam search), the softmax of scores with NaN, a processor that is no Python code.
+        not choose one per chain (beam search), the softmax of scores with NaN, what a processor gave to one that is no
+        Python code (functools.partial).
         Summarised steps are in it too. Zoom: sampling. Raises RecordingError when that was not recorded, or there is
         no such step or generation.
         """

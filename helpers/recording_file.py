@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from . import readings_file
 from .events import EVENT_COLUMNS, KINDS, LINE_COLUMNS, MEMORY_COLUMNS, STATUSES, STEP_COLUMNS, RecordingError
 from .recording import Function, LandmarkStatus, LoadRow, Recording, TensorSpec
 from .whole_file import write_whole
@@ -38,6 +39,7 @@ def document(recording: Recording) -> dict:
         "loads": {name: [getattr(row, name) for row in recording.loads] for name in LoadRow._fields},
         "sources": recording.sources,
         "warnings": recording.warnings,
+        **readings_file.document(recording),
     }
 
 
@@ -119,12 +121,15 @@ def _from_document(content: object, path: Path) -> Recording:
             memory_series=_unpack(content["memory_series"], MEMORY_COLUMNS),
             step_rows=_unpack(content["step_rows"], STEP_COLUMNS),
             line_rows=_unpack(content["line_rows"], LINE_COLUMNS),
+            value_rows=readings_file.value_rows(content),
+            samples=readings_file.sample_rows(content),
             loads=_load_rows(content["loads"]),
             sources={str(name): _text(source) for name, source in content["sources"].items()},
             warnings=[_text(warning) for warning in content["warnings"]],
             finished=True,
         )
         _check_indexes(recording)
+        readings_file.check(recording)
     except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
         raise RecordingError(f"{path} is damaged: {type(error).__name__}: {error}.") from error
     return recording

@@ -446,7 +446,9 @@ def test_the_zoom_calls_sees_every_function_of_the_libraries(checkpoint, tokeniz
         generate(model, tokenizer)
     calls = recording.calls()
     files = {location.split("/")[0] for location in calls["location"] if "/" in location}
-    assert {"transformers", "huggingface_hub", "torch"} <= files  # torch only where a landmark lies there
+    assert {"transformers", "torch"} <= files  # torch only where a landmark lies there
+    if not transformers.__version__.startswith("4"):  # 4.x asks huggingface_hub nothing for a local folder
+        assert "huggingface_hub" in files
     landmark_functions = {status.function for status in recording.landmark_statuses}
     found = {index for index in recording.events["function"] if index not in landmark_functions}
     assert len(found) > 100

@@ -96,6 +96,24 @@ class CallProbe:
                 self.watches[key] = watch
         return watch
 
+    def tell(
+        self,
+        code: types.CodeType,
+        on_enter: Callable[[types.FrameType], None] | None,
+        on_exit: Callable[[object], None] | None = None,
+    ) -> None:
+        """Call these hooks for each call of this code from now on, in every step, also where it was not watched."""
+        watch = self.watch_of(code)
+        if watch is None:
+            watch = self.watches[id(code)] = Watch(code)
+        watch.add_hooks(on_enter, on_exit)
+        watch.boundary = True
+        self.boundaries[id(code)] = watch
+        self._switch_on(watch)
+
+    def _switch_on(self, watch: Watch) -> None:
+        """Have the interpreter tell of a watch that was added while the probe runs."""
+
     def state(self) -> ThreadState:
         """This thread's open calls."""
         try:
@@ -182,6 +200,8 @@ class CallProbe:
             if self.lines is not None and id(watch.code) in self.lines.codes:
                 self.lines.ended(index, frame)
             tensors, values = (NOTHING, NOTHING) if status == RAISED else watch.close(value)
+            if watch.measure is not None and status != RAISED:
+                watch.measure(index, value, frame)
         after = self._memory.sample() if self._memory and self._samples(watch, state) else NOT_OBSERVED
         self.log.ends.append((index, now, tensors, values, after, status))
 

@@ -23,6 +23,7 @@ class MonitoringProbe(CallProbe):
     """Sees all threads, also those that were running before it started."""
 
     name = NAME
+    _tool: int | None = None
 
     def start(self) -> None:
         """See CallProbe.start."""
@@ -92,6 +93,16 @@ class MonitoringProbe(CallProbe):
             masks[key] = masks.get(key, 0) | (events.CALL if on else 0)  # CALL brings C_RETURN and C_RAISE with it
         for key, code in codes.items():
             sys.monitoring.set_local_events(self._tool, code, masks[key])
+
+    def _switch_on(self, watch: Watch) -> None:
+        if self._tool is not None:
+            events = sys.monitoring.events
+            mask = sys.monitoring.get_local_events(self._tool, watch.code)
+            sys.monitoring.set_local_events(
+                self._tool,
+                watch.code,
+                mask | events.PY_START | events.PY_RETURN | (events.PY_YIELD if watch.is_generator else 0),
+            )
 
     # callbacks: frame 1 is the one that the event is about ---------------------------------------------------------
 

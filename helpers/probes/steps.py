@@ -6,9 +6,11 @@ criteria run once per token, in every version and in every decoding loop. A pref
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable
 
 from ..events import NOT_OBSERVED, STEP_COLUMNS
+from ..progress import GenerationProgress
 from .memory import MemoryProbe, cache_size
 
 
@@ -16,7 +18,7 @@ class StepTracker:
     """Knows the current generation and step; decides which steps are kept in full.
 
     `keep`: how many steps of each generation are kept in full (None: all). `on_keep_change(keeping)` is called when
-    recording in full should stop or go on.
+    recording in full should stop or go on. `progress` is told of each token, except where the program streams its text.
     """
 
     def __init__(
@@ -25,6 +27,7 @@ class StepTracker:
         memory: MemoryProbe | None,
         clock: Callable[[], int],
         on_keep_change: Callable[[bool], None],
+        progress: GenerationProgress | None = None,
     ) -> None:
         self.generation = NOT_OBSERVED
         self.step = NOT_OBSERVED
@@ -33,13 +36,14 @@ class StepTracker:
         self._memory = memory
         self._clock = clock
         self._on_keep_change = on_keep_change
+        self._progress = progress
         self._generations = 0
         self._depth = 0
         self._token_finished = False
         self._began = 0
         self._cache = (NOT_OBSERVED, NOT_OBSERVED)
 
-    def generate_entered(self, _frame: object) -> None:
+    def generate_entered(self, frame: types.FrameType) -> None:
         """generate() begins. A generate() inside another (an assistant model) belongs to the outer one."""
         self._depth += 1
         if self._depth == 1:
@@ -48,11 +52,15 @@ class StepTracker:
             self.step = NOT_OBSERVED
             self._token_finished = True
             self._cache = (NOT_OBSERVED, NOT_OBSERVED)
+            if self._progress is not None and frame.f_locals.get("streamer") is None:
+                self._progress.begin()
 
     def generate_left(self, _value: object) -> None:
         """generate() ends, by return or exception."""
         self._depth -= 1
         if self._depth == 0:
+            if self._progress is not None:
+                self._progress.end()
             self._finish_step()
             self.generation = self.step = NOT_OBSERVED
             self._set_cache_bytes(0)
@@ -80,6 +88,8 @@ class StepTracker:
         """The stopping criteria have been asked: the token is drawn."""
         if self._depth == 1:
             self._token_finished = True
+            if self._progress is not None:
+                self._progress.token()
 
     def _is_kept(self) -> bool:
         return self._keep is None or self.step < self._keep

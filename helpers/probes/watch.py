@@ -24,8 +24,8 @@ class Watch:
     `read(frame)` gives (function, path, tensors, values) when a call starts; `close(value)` gives (tensors, values)
     when it returns. Without `read` a call makes no event: only the hooks `on_enter` and `on_exit` are told.
     `samples_memory`: memory is read before and after. `boundary`: stays on in steps of which only a summary is kept,
-    and its hooks tell the step tracker. `accepts(frame)`: which of its calls count
-    (None: all).
+    and its hooks tell the step tracker. `accepts(frame)`: which of its calls count (None: all). `measure(event, value,
+    frame)` reads the values of what a call gave back; it is the only one that may look into a tensor.
     """
 
     __slots__ = (
@@ -34,6 +34,7 @@ class Watch:
         "close",
         "code",
         "kind",
+        "measure",
         "on_enter",
         "on_exit",
         "read",
@@ -56,6 +57,7 @@ class Watch:
         self.close = close
         self.samples_memory = samples_memory
         self.boundary = False
+        self.measure: Callable[[int, object, types.FrameType], None] | None = None
         self.on_enter: Callable[[types.FrameType], None] | None = None
         self.on_exit: Callable[[object], None] | None = None
         self.accepts = accepts
