@@ -1,5 +1,5 @@
 # Every target sets up what it needs, so that each is safe to run first on a fresh machine.
-# Needs make, a POSIX shell and Python 3.11 to 3.13. Windows: see README.md, "By hand".
+# Needs make, a POSIX shell and Python 3.11 to 3.13. Windows: see README.md, "Without make".
 
 VENV ?= .venv
 PYTHON ?=
@@ -76,7 +76,8 @@ test-monitoring: checkpoint  ## the recorder on Python 3.12 or later, in .venv-m
 	if [ -z "$$python" ]; then echo "NOT RUN: no Python 3.12 or later with venv found for sys.monitoring."; exit 0; fi; \
 	$(MAKE) --no-print-directory VENV=.venv-monitoring PYTHON=$$python environment && \
 	.venv-monitoring/bin/python -m pytest -m "not slow and not browser and not gpu" tests/test_call_probe.py \
-		tests/test_recorder.py tests/test_loading_ledger.py tests/test_lines_and_functions.py tests/test_versions.py
+		tests/test_recorder.py tests/test_loading_ledger.py tests/test_lines_and_functions.py tests/test_sampling_zoom.py \
+		tests/test_values_zoom.py tests/test_versions.py
 
 test-all: lint checkpoint test-versions test-monitoring  ## all of that and what is slow or needs a browser
 	$(RUN) -m pytest -m "not gpu"

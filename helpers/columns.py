@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .events import EVENT_COLUMNS, LINE_COLUMNS, NOT_OBSERVED, OPEN, VALUE_COLUMNS, VALUE_FLOATS
-from .recording import LoadRow
+from .rows import LoadRow
 
 if TYPE_CHECKING:
     from .probes.lines import LineProbe

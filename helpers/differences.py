@@ -17,7 +17,8 @@ from .comparable import Scope
 from .events import MODULE, NOT_OBSERVED, RecordingError
 from .folding import OUTSIDE, Change, fold, told_values
 from .queries import MODULE_CALL, NOT_FIRED, require_finished
-from .recording import Function, Recording, TensorSpec
+from .recording import Recording
+from .rows import Function, TensorSpec
 from .tables import Table
 
 COLUMNS = ("what", "of", "name", "steps", "tensors", "before", "after", "count")

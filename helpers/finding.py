@@ -13,7 +13,8 @@ import pandas as pd
 from . import landmarks as landmark_table
 from .events import KINDS, NOT_OBSERVED, RecordingError
 from .queries import MILLISECOND, require_finished, require_kept, stage_around, stage_of_functions
-from .recording import Function, Recording, TensorSpec
+from .recording import Recording
+from .rows import Function, TensorSpec
 from .tables import Table
 
 COLUMNS = (

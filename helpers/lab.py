@@ -67,9 +67,10 @@ def run(*, open_browser: bool = True, port: int | None = None) -> int:
         CheckpointError: the model that TRACE_MODEL names, or the demo checkpoint, cannot be had.
     """
     arguments = command(open_browser=open_browser, port=port)
-    from helpers import checkpoints
+    from helpers import checkpoints, devices
 
-    print(f"The model: {checkpoints.chosen()}", flush=True)
+    device = devices.chosen_device()  # a wrong TRACE_DEVICE or TRACE_DTYPE is told here, not in a notebook's cell
+    print(f"The model: {checkpoints.chosen()}, on {device} in {devices.chosen_dtype(device)}", flush=True)
     if "--no-browser" in arguments:
         print("Open the address that JupyterLab prints below in a browser; Ctrl-C ends it.", flush=True)
     if os.name == "posix":

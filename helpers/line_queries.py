@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from .events import RecordingError
 from .queries import require_finished, tensors_text, values_text
-from .recording import Function, Recording
+from .recording import Recording
+from .rows import Function
 from .tables import Table
 
 

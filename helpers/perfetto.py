@@ -14,7 +14,8 @@ from pathlib import Path
 
 from .events import KINDS, MODULE, NOT_OBSERVED, OPEN, STATUSES, RecordingError
 from .queries import require_finished
-from .recording import Recording, TensorSpec
+from .recording import Recording
+from .rows import TensorSpec
 from .whole_file import write_whole
 
 MICROSECOND = 1e3  # nanoseconds

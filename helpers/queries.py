@@ -165,7 +165,8 @@ def stages(recording: Recording) -> Table:
         for stage, name in landmark_table.stages().items()
     ]
     table = Table.of(rows + _summarised_steps(recording, rows), volatile=("milliseconds", "memory"))
-    table["stage"] = table["stage"].astype("Int64")
+    for name in ("stage", "calls"):
+        table[name] = table[name].astype("Int64")
     return table
 
 
@@ -215,7 +216,7 @@ def _summarised_steps(recording: Recording, rows: list[dict]) -> list[dict]:
             row["milliseconds"] -= milliseconds
     count = int(summarised.sum())
     name = f"{count} later step{'s' if count != 1 else ''}, kept as summary rows"
-    nothing = {"stage": pd.NA, "landmarks": "not observed", "calls": 0, "memory": pd.NA}
+    nothing = {"stage": pd.NA, "landmarks": "summarised", "calls": pd.NA, "memory": pd.NA}
     return [{**nothing, "name": name, "milliseconds": milliseconds}]
 
 

@@ -9,7 +9,8 @@ import pandas as pd
 
 from .events import NOT_OBSERVED, VALUE_STATUSES, RecordingError
 from .queries import require_finished, require_kept
-from .recording import Recording, SampleRow
+from .recording import Recording
+from .rows import SampleRow
 from .tables import Table
 
 

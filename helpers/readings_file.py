@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .events import VALUE_COLUMNS, VALUE_FLOATS, VALUE_STATUSES
-from .recording import SampleRow
+from .rows import SampleRow
 
 if TYPE_CHECKING:
     from .recording import Recording

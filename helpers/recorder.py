@@ -31,7 +31,8 @@ from .probes.values import ValuesProbe
 from .probes.watch import BuiltinWatch, Watch, call_reader, result_closer
 from .progress import GenerationProgress, is_watched
 from .recorder_settings import DEFAULT_LINES, DEFAULT_STEPS, DEFAULT_ZOOM, checked_zoom
-from .recording import LandmarkStatus, Recording
+from .recording import Recording
+from .rows import LandmarkStatus
 
 
 def record(

@@ -11,7 +11,8 @@ import numpy as np
 
 from . import readings_file
 from .events import EVENT_COLUMNS, KINDS, LINE_COLUMNS, MEMORY_COLUMNS, STATUSES, STEP_COLUMNS, RecordingError
-from .recording import Function, LandmarkStatus, LoadRow, Recording, TensorSpec
+from .recording import Recording
+from .rows import Function, LandmarkStatus, LoadRow, TensorSpec
 from .whole_file import write_whole
 
 FORMAT = "transformers call path recording"

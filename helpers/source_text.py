@@ -9,7 +9,8 @@ from html import escape
 from .events import RecordingError
 from .permalinks import permalink
 from .queries import require_finished
-from .recording import Function, Recording
+from .recording import Recording
+from .rows import Function
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,8 @@ class Table(pd.DataFrame):
         body = "".join(f"<tr>{''.join(cells)}</tr>" for cells in zip(*columns, strict=True))
         rest = len(self) - len(shown)
         note = f"<p>… and {rest:,} more rows</p>" if rest else ""
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{note}"
+        table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        return f'<div style="overflow-x:auto">{table}</div>{note}'
 
 
 def _cell(name: str, value: object) -> str:

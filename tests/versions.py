@@ -52,6 +52,8 @@ TESTS = (
     "test_landmarks.py",
     "test_recorder.py",
     "test_loading_ledger.py",
+    "test_sampling_zoom.py",
+    "test_values_zoom.py",
     "test_compat.py",
     "test_reference_recording.py",
 )

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 import torch
 
 from ..events import NOTHING
-from ..recording import TensorSpec
+from ..rows import TensorSpec
 from . import redact
 
 DEEPEST = 3  # levels of tuples, lists and dicts that are opened

@@ -7,7 +7,7 @@ import types
 from collections.abc import Iterable
 
 from ..events import NOT_OBSERVED
-from ..recording import Function
+from ..rows import Function
 from . import redact
 
 

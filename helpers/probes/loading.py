@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from ..checkpoints.error import CheckpointError
-from ..recording import LoadRow
+from ..rows import LoadRow
 from ..safetensors_header import StoredTensor, read_header
 from .redact import text
 

@@ -19,7 +19,7 @@ import torch
 
 from ..distribution import Stage
 from ..events import NOT_OBSERVED
-from ..recording import SampleRow
+from ..rows import SampleRow
 from .guard import noting
 from .redact import is_secret_name
 from .steps import StepTracker

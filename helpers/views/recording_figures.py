@@ -26,22 +26,20 @@ MEBIBYTE = 2**20
 
 
 def stage_figure(recording: Recording, title: str = "Where the time of the call goes") -> Figure:
-    """One bar per stage: its own time in milliseconds (logarithmic), with calls and memory beside it."""
+    """One bar per stage: its own time in milliseconds, with calls and memory gained (or given back) beside it."""
     stages = recording.stages()
     times = stages["milliseconds"].fillna(0).astype(float).to_numpy()
     with matplotlib.rc_context(STYLE):
         figure = new_figure(9.2, 4.8)
         axes = figure.add_subplot()
         rows = np.arange(len(stages))
-        smallest = min([time for time in times if time > 0], default=1.0) / 3
-        axes.barh(rows, np.maximum(times, smallest), left=0, color=STAGE_COLOUR, height=0.62)
-        axes.set_xscale("log")
-        axes.set_xlim(smallest, max(times.max(), 1) * 400)
+        axes.barh(rows, times, color=STAGE_COLOUR, height=0.62)
+        axes.set_xlim(0, max(times.max(), 1e-3) * 1.55)  # room for the words beside the bars
         axes.set_yticks(rows, [_name(stage) for stage in stages.to_dict("records")])
         axes.invert_yaxis()
         for row, stage in enumerate(stages.to_dict("records")):
-            axes.text(max(times[row], smallest) * 1.15, row, _beside(stage), va="center", fontsize=9.5, color=INK)
-        axes.set_xlabel("milliseconds in the stage itself, without the stages inside it (logarithmic)")
+            axes.text(times[row] + axes.get_xlim()[1] * 0.01, row, _beside(stage), va="center", fontsize=9.5, color=INK)
+        axes.set_xlabel("milliseconds in the stage itself, without the stages inside it; recording included")
         axes.set_title(title)
         axes.tick_params(axis="y", length=0)
     return figure
@@ -54,7 +52,7 @@ def _name(stage: dict) -> str:
 def _beside(stage: dict) -> str:
     if pd.isna(stage["milliseconds"]):
         return "not observed"
-    if not stage["calls"]:
+    if pd.isna(stage["calls"]):
         return f"{stage['milliseconds']:,.1f} ms"
     calls = f"{stage['calls']:,} call{'s' if stage['calls'] != 1 else ''}"
     return f"{stage['milliseconds']:,.1f} ms · {calls} · {format_bytes(stage['memory'])}"
