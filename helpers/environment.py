@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import sys
@@ -15,16 +16,18 @@ from .recorder_settings import ZOOMS
 _PACKAGES = ("torch", "transformers", "accelerate", "safetensors", "tokenizers", "huggingface_hub")
 
 
+@functools.cache
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
 def environment(zoom: Iterable[str], steps: int | None, probe: str) -> dict:
     """Where and how a recording was made: versions, Python, devices, threads, loading mode; plain values only."""
-    versions = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = None
     return {
-        **versions,
+        **{package: _version(package) for package in _PACKAGES},
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "cpus": os.cpu_count(),

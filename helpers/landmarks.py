@@ -99,6 +99,7 @@ def tested_versions() -> list[str]:
     return sorted(_document()["tested"], key=Version)
 
 
+@functools.cache
 def installed_version() -> str:
     """The version of transformers that is installed."""
     return metadata.version("transformers")
@@ -127,10 +128,12 @@ def version_warning(version: str | None = None) -> str | None:
 
 def pick(by_range: dict[str, str | None], version: str) -> str | None:
     """The value whose version range (PEP 440, pre-releases included) contains `version`, else None."""
-    for specifier, value in by_range.items():
-        if SpecifierSet(specifier, prereleases=True).contains(version):
-            return value
-    return None
+    return next((value for specifier, value in by_range.items() if _contains(specifier, version)), None)
+
+
+@functools.cache
+def _contains(specifier: str, version: str) -> bool:
+    return SpecifierSet(specifier, prereleases=True).contains(version)
 
 
 def resolve(version: str | None = None) -> list[Resolution]:

@@ -43,7 +43,13 @@ class Describer:
         values: list[tuple[str, object]] = []
         try:
             for path, value in named:
-                self._add(path, value, tensors, values, 0)
+                kind = type(value)  # the two commonest cases first: this runs for each argument of each event
+                if kind is torch.Tensor:
+                    tensors.append(self.tensor(path, value))
+                elif kind in PLAIN and not redact.is_secret_path(path):
+                    values.append((path, value))
+                else:
+                    self._add(path, value, tensors, values, 0)
         except Exception as error:  # the reader's object raised while it was looked at: the run must go on unchanged
             values.append(("", f"<not observed: {type(error).__name__} while reading it>"))
         return self._tensor_list(tuple(tensors)), self._value_list(tuple(values))
@@ -86,16 +92,18 @@ class Describer:
         return index
 
     def _value_list(self, values: tuple) -> int:
-        # bool and int compare equal, so the types belong to the key
+        if not values:
+            return NOTHING
+        # bool, int and float compare equal, so the types belong to the key
         key = (values, tuple([type(value) for _, value in values]))
-        index = self._value_list_index.get(key) if values else NOTHING
+        index = self._value_list_index.get(key)
         if index is None:
             self.value_lists.append(values)
             index = self._value_list_index[key] = len(self.value_lists) - 1
         return index
 
     def _add(self, path: str, value: object, tensors: list[int], values: list, depth: int) -> None:
-        if redact.is_secret_name(path.rpartition(".")[2]):
+        if redact.is_secret_path(path):
             values.append((path, REDACTED_OR_NONE[value is None]))
             return
         kind = type(value)
@@ -105,6 +113,7 @@ class Describer:
         handler(self, path, value, tensors, values, depth)
 
 
+PLAIN = frozenset({bool, int, type(None)})
 REDACTED_OR_NONE = {True: None, False: redact.REDACTED}
 
 
@@ -112,7 +121,7 @@ def _handler_for(kind: type):
     """How values of this type are described; decided by the type alone, so that no code of the value runs."""
     if issubclass(kind, torch.Tensor):
         return _add_tensor
-    if kind in (bool, int, type(None)):
+    if kind in PLAIN:
         return _add_plain
     for base, handler in (
         (float, _add_float),

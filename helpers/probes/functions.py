@@ -50,10 +50,25 @@ class FunctionTable:
         for index in sorted(indexes):
             if index == NOT_OBSERVED or self._codes[index] is None:
                 continue
-            try:
-                text = inspect.getsource(self._codes[index])
-            except (OSError, TypeError):
-                continue  # its file is not there: a view says so
-            function = self.rows[index]
-            texts[f"{function.module}:{function.qualname}"] = text
+            text = _source(self._codes[index])
+            if text is not None:  # else its file is not there: a view says so
+                function = self.rows[index]
+                texts[f"{function.module}:{function.qualname}"] = text
         return texts
+
+
+_known_sources: dict[
+    int, tuple[types.CodeType, str | None]
+] = {}  # by id; the code is held, so that its id stays its own
+
+
+def _source(code: types.CodeType) -> str | None:
+    """The source of this code, read once per process: finding where a long function ends takes milliseconds."""
+    known = _known_sources.get(id(code))
+    if known is None:
+        try:
+            known = code, inspect.getsource(code)
+        except (OSError, TypeError):
+            known = code, None
+        _known_sources[id(code)] = known
+    return known[1]

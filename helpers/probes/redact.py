@@ -27,6 +27,12 @@ def is_secret_name(name: object) -> bool:
     return isinstance(name, str) and _SECRET_NAMES.match(name) is not None
 
 
+@functools.lru_cache(maxsize=2**16)
+def is_secret_path(path: str) -> bool:
+    """The same of the last part of a path such as `kwargs.token`."""
+    return is_secret_name(path.rpartition(".")[2])
+
+
 def text(value: str) -> str:
     """`value` without secrets and home directory, cut to LONGEST_TEXT characters (the cut is marked)."""
     # a file name that is no UTF-8 has lone surrogates, which no file could hold
