@@ -158,7 +158,9 @@ def _resolve_one(landmark: Landmark, version: str) -> Resolution:
     except (ImportError, AttributeError) as error:
         return Resolution(landmark, target, reason=f"gone: {target} is not in the installed packages ({error})")
     if landmark.kind == "c_call":
-        return Resolution(landmark, target, function, callers=tuple(_caller_codes(landmark)))
+        callers = tuple(_caller_codes(landmark))
+        reason = "" if callers else f"gone: none of the functions that call {target} is in the installed packages"
+        return Resolution(landmark, target, function, callers=callers, reason=reason)
     code = code_of(function)
     if code is None:
         return Resolution(landmark, target, function, reason=f"{target} is not a Python function")

@@ -53,7 +53,7 @@ def _observed(method: Callable) -> Callable:
             method(self, argument)
         except Exception as error:
             self.problems.setdefault(
-                method.__name__, f"loading ledger: {method.__name__.replace('_', ' ')} not observed ({error!r})"
+                method.__name__, f"loading ledger: {method.__name__.replace('_', ' ')} not observed ({type(error).__name__}: {text(str(error))})"
             )
 
     return hook
