@@ -52,9 +52,8 @@ def _observed(method: Callable) -> Callable:
         try:
             method(self, argument)
         except Exception as error:
-            self.problems.setdefault(
-                method.__name__, f"loading ledger: {method.__name__.replace('_', ' ')} not observed ({type(error).__name__}: {text(str(error))})"
-            )
+            step, reason = method.__name__.replace("_", " "), f"{type(error).__name__}: {text(str(error))}"
+            self.problems.setdefault(step, f"loading ledger: {step} not observed ({reason})")
 
     return hook
 
