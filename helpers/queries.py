@@ -25,7 +25,7 @@ def require_finished(recording: Recording) -> None:
         raise RecordingError("The recording is still running: ask after the `with record()` block has ended.")
 
 
-def _missing(values) -> pd.array:
+def missing(values) -> pd.array:
     """Integers with <NA> where nothing was observed."""
     array = pd.array(np.asarray(values, dtype=np.int64), dtype="Int64")
     array[np.asarray(values) == NOT_OBSERVED] = pd.NA
@@ -275,7 +275,7 @@ def modules(recording: Recording, *, step: int | None, generation: int | None) -
     ]
     table = Table.of(rows, names, volatile=("location", "milliseconds"))
     for name in ("generation", "step"):
-        table[name] = _missing(table[name])
+        table[name] = missing(table[name])
     return table
 
 
@@ -338,7 +338,7 @@ def calls(recording: Recording) -> Table:
     ]
     table = Table.of(rows, names, volatile=("thread", "location", "milliseconds"))
     for name in ("generation", "step"):
-        table[name] = _missing(table[name])
+        table[name] = missing(table[name])
     return table
 
 
@@ -347,44 +347,6 @@ def _depths(parents: np.ndarray) -> list[int]:
     for parent in parents.tolist():
         depths.append(0 if parent == NOT_OBSERVED else depths[parent] + 1)
     return depths
-
-
-def steps(recording: Recording) -> Table:
-    """See `Recording.steps`."""
-    require_finished(recording)
-    rows, events = recording.step_rows, recording.events
-    resident = recording.memory_series["resident"]
-    count = [
-        int(((events["generation"] == generation) & (events["step"] == step)).sum())
-        for generation, step in zip(rows["generation"], rows["step"], strict=True)
-    ]
-    return Table.of(
-        {
-            "generation": rows["generation"],
-            "step": rows["step"],
-            "kind": np.where(rows["step"] == 0, "prefill", "decode"),
-            "milliseconds": (rows["end"] - rows["start"]) / MILLISECOND,
-            "kept": rows["kept"].astype(bool),
-            "events": count,
-            "kv_tokens": _missing(rows["kv_tokens"]),
-            "kv_bytes": _missing(rows["kv_bytes"]),
-            "resident": _missing(
-                [resident[index] if index != NOT_OBSERVED else NOT_OBSERVED for index in rows["memory"]]
-            ),
-        },
-        volatile=("milliseconds", "resident"),
-    )
-
-
-def memory(recording: Recording) -> Table:
-    """See `Recording.memory`."""
-    require_finished(recording)
-    if "memory" not in recording.environment.get("zoom", ()):
-        raise RecordingError('This recording has no memory series. Record it with record("memory") or plain record().')
-    series = recording.memory_series
-    columns = {"milliseconds": series["time"] / MILLISECOND}
-    columns |= {name: _missing(values) for name, values in series.items() if name != "time"}
-    return Table.of(columns, volatile=tuple(columns))
 
 
 def frame(recording: Recording) -> Table:
@@ -405,5 +367,5 @@ def frame(recording: Recording) -> Table:
     for name in ("arguments", "result"):
         table[name] = [values_text(recording, index) for index in columns[name]]
     for name in ("parent", "generation", "step", "memory_before", "memory_after"):
-        table[name] = _missing(columns[name])
+        table[name] = missing(columns[name])
     return table

@@ -164,9 +164,9 @@ class Recording:
         Columns: generation, step, kind (prefill or decode), milliseconds, kept (whether its events are kept in full),
         events, kv_tokens (positions in the KV cache after its forward pass), kv_bytes, resident (bytes).
         """
-        from . import queries
+        from . import series_queries
 
-        return queries.steps(self)
+        return series_queries.steps(self)
 
     def parameters(self) -> Table:
         """The loading ledger: one row per tensor of the checkpoint, and per parameter that it does not hold.
@@ -198,9 +198,9 @@ class Recording:
         Columns: milliseconds (since the start) and, in bytes, resident, anonymous, file_mapped, parameters, kv_cache,
         cuda_allocated, cuda_reserved, cuda_peak; <NA> where the machine does not say.
         """
-        from . import queries
+        from . import series_queries
 
-        return queries.memory(self)
+        return series_queries.memory(self)
 
     def to_frame(self) -> Table:
         """All events, one row each, with names in place of indexes (columns as in `EVENT_COLUMNS`)."""
