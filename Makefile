@@ -22,7 +22,7 @@ find_python = for candidate in $(or $(PYTHON),python3.11 python3.12 python3.13 p
 	exit 1
 
 .DEFAULT_GOAL := help
-.PHONY: help environment checkpoint lab notebooks lint unit validate test test-versions test-monitoring test-all bench clean
+.PHONY: help environment checkpoint lab notebooks site html lint unit validate test test-versions test-monitoring test-gpu bench-gpu test-slow test-browser test-all bench clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -49,6 +49,12 @@ lab: $(PACKAGE)  ## JupyterLab on the first notebook, with the demo checkpoint r
 notebooks: checkpoint  ## every notebook executed again, in place
 	$(RUN) -m helpers.notebooks execute
 
+site: checkpoint  ## the HTML tutorials as a site that works from disk, in build/site; unchanged notebooks are kept
+	$(RUN) -m helpers.site.build
+
+html: checkpoint  ## each notebook as one HTML file that can be mailed, in build/html
+	$(RUN) -m helpers export $$($(RUN) -m helpers.notebooks list) -o build/html
+
 lint: $(PACKAGE)  ## style of code and notebooks, and the form of the committed notebooks
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
@@ -62,10 +68,12 @@ validate: checkpoint  ## every notebook run again and its outputs compared (nbva
 
 test: lint unit validate  ## lint, the fast tests and the notebooks; at most 15 minutes on 2 cores
 
-test-versions: checkpoint  ## the landmarks and the recorder in older versions of transformers, in .versions
+test-versions: checkpoint  ## the recorder in older versions of transformers, and the notebooks in the article's
 	$(RUN) tests/versions.py
+	$(RUN) tests/versions.py 4.47.1 -- -m helpers.notebooks validate --lax
 
-# Python 3.12 or later: there the recorder stands on sys.monitoring, before it on sys.setprofile.
+# Python 3.12 or later: there the recorder stands on sys.monitoring, before it on sys.setprofile. A CI (CI=true) has
+# one: there it is a failure if none is found, elsewhere it is said.
 find_monitoring = for candidate in python3.12 python3.13 $(HOME)/.pyenv/versions/3.12*/bin/python; do \
 	if $$candidate -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null; then echo $$candidate; break; fi; done
 
@@ -73,15 +81,33 @@ test-monitoring: checkpoint  ## the recorder on Python 3.12 or later, in .venv-m
 	@if $(RUN) -c 'import sys; sys.exit(sys.version_info < (3, 12))'; then \
 		echo "Not run apart: $(VENV) has Python 3.12 or later, so the other tests are on sys.monitoring."; exit 0; fi; \
 	python=$$($(find_monitoring)); \
-	if [ -z "$$python" ]; then echo "NOT RUN: no Python 3.12 or later with venv found for sys.monitoring."; exit 0; fi; \
+	if [ -z "$$python" ]; then echo "NOT RUN: no Python 3.12 or later with venv found for sys.monitoring." >&2; \
+		test "$(CI)" != true; exit; fi; \
 	$(MAKE) --no-print-directory VENV=.venv-monitoring PYTHON=$$python environment && \
 	.venv-monitoring/bin/python -m pytest -m "not slow and not browser and not gpu" tests/test_call_probe.py \
 		tests/test_recorder.py tests/test_loading_ledger.py tests/test_lines_and_functions.py tests/test_sampling_zoom.py \
-		tests/test_values_zoom.py tests/test_versions.py
+		tests/test_values_zoom.py tests/test_versions.py tests/test_generation_steps.py tests/test_hostile_objects.py \
+		tests/test_offload.py tests/test_other_tools.py tests/test_process_as_before.py tests/test_threads.py \
+		tests/test_growth.py tests/test_secrets.py tests/test_record_script.py tests/test_magic.py
 
-test-all: lint checkpoint test-versions test-monitoring  ## all of that and what is slow or needs a browser
-	$(RUN) -m pytest -m "not gpu"
-	$(RUN) -m helpers.notebooks validate
+test-gpu:  ## the tests that need a GPU, and all notebooks (PYTHON=... with its own torch, WHEELS=... a folder of wheels)
+	$(or $(PYTHON),python3) tests/on_gpu.py $(if $(WHEELS),--wheels $(WHEELS))
+
+bench-gpu:  ## Llama-2-7B's shapes on a GPU: load, 512 new tokens, plain and recorded (PYTHON=..., WHEELS=... as test-gpu)
+	$(or $(PYTHON),python3) tests/on_gpu.py --bench $(if $(WHEELS),--wheels $(WHEELS))
+
+test-slow: checkpoint  ## the slow tests that need no browser and no GPU
+	$(RUN) -m pytest -m "slow and not browser and not gpu"
+
+test-browser: checkpoint  ## the pages, the site and the widgets in JupyterLab, in Chromium
+	$(RUN) -m pytest -m "browser and not gpu"
+
+# Two at a time: most of a test is one thread's. All are run, also when one has failed; each prints when it has ended.
+# Threads of torch that wait for their next piece of work sleep: turning, they would hold the other part's core.
+ORDERLY = $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
+PARTS = test-browser test-slow test-versions unit test-monitoring validate
+test-all: lint checkpoint  ## all of that, what is slow or needs a browser, older versions and Python 3.12
+	OMP_WAIT_POLICY=PASSIVE $(MAKE) --no-print-directory --jobs=2 --keep-going $(ORDERLY) $(PARTS)
 
 bench: checkpoint  ## the benchmarks, one after the other
 	@set -e; for benchmark in benchmarks/bench_*.py; do \
@@ -89,5 +115,5 @@ bench: checkpoint  ## the benchmarks, one after the other
 		echo "$$benchmark"; $(RUN) "$$benchmark"; done
 
 clean:  ## what make made in this folder; the checkpoint stays in its cache folder
-	rm -rf $(VENV) .venv-monitoring .versions .pytest_cache .ruff_cache build *.egg-info
+	rm -rf $(VENV) .venv-monitoring .venv-gpu .venv-peers .versions .pytest_cache .ruff_cache build *.egg-info
 	find . -path ./.git -prune -o -type d \( -name __pycache__ -o -name .ipynb_checkpoints \) -exec rm -rf {} +

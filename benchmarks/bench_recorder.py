@@ -12,10 +12,11 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch
 import transformers
 from measure import ratio, write
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from helpers import checkpoints, compat, record
 
+ALL_BUT_LINES = ("landmarks", "calls", "modules", "functions", "memory", "sampling", "values")
 NEW_TOKENS = 16
 PROMPT_TOKENS = 173  # as many as the article's prompt has with Llama-2's tokenizer
 
@@ -33,9 +34,13 @@ def recorded(work, *zoom: str, steps: int | None = 4):
     return run
 
 
-def generation(checkpoint: str):
+def four_layers(checkpoint: str) -> torch.nn.Module:
+    """A tiny random Llama of four layers: next to no work between two events, so the worst case."""
+    return LlamaForCausalLM(LlamaConfig.from_pretrained(checkpoint, num_hidden_layers=4)).eval()
+
+
+def generation(model: torch.nn.Module):
     """A greedy generation of NEW_TOKENS tokens from PROMPT_TOKENS ids, without the tokenizer."""
-    model = load(checkpoint)
     ids = (torch.arange(PROMPT_TOKENS) % (model.config.vocab_size - 10) + 5).unsqueeze(0)
 
     def run():
@@ -52,7 +57,7 @@ def main() -> None:
     transformers.logging.set_verbosity_error()
     demo, tiny = str(checkpoints.demo()), str(checkpoints.tiny())
     AutoTokenizer.from_pretrained(demo)
-    generate, generate_tiny = generation(demo), generation(tiny)
+    generate, generate_tiny = generation(load(demo)), generation(four_layers(tiny))
     rows = []
 
     def measure(name: str, plain, with_it) -> None:
@@ -66,11 +71,13 @@ def main() -> None:
     measure("generate, default zoom (4 steps in full)", generate, recorded(generate))
     measure("generate, every step in full", generate, recorded(generate, steps=None))
     measure("generate, landmarks only, every step", generate, recorded(generate, "landmarks", steps=None))
-    measure("generate, tiny model, default zoom", generate_tiny, recorded(generate_tiny))
+    measure("generate, all levels but lines, every step", generate, recorded(generate, *ALL_BUT_LINES, steps=None))
+    measure("generate, tiny model of 4 layers, default zoom", generate_tiny, recorded(generate_tiny))
     measure("warm load, default zoom", lambda: load(demo), recorded(lambda: load(demo)))
     measure("off means off: plain / plain, after the recordings", generate, generate)
     table = "\n".join(["| work | ratio | spread | plain ms | recorded ms |", "|---|---|---|---|---|", *rows])
-    write("recorder", "Cost of recording", f"{table}\n\n{sizes(generate)}")
+    load_now = f"When it ended the machine had {os.getloadavg()[0]:.1f} runnable processes for {os.cpu_count()} cores."
+    write("recorder", "Cost of recording", f"{table}\n\n{sizes(generate)}\n\n{load_now}")
 
 
 def sizes(generate) -> str:

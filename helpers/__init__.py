@@ -14,8 +14,11 @@ import importlib
 
 _HOMES = {
     "check": "helpers.checks",
+    "explore_sampling": "helpers.views.sampling_explorer",
+    "forecast": "helpers.forecasting",
     "record": "helpers.recorder",
     "Recording": "helpers.recording",
+    "step_through": "helpers.views.player",
 }
 _MODULES = {"article", "checkpoints", "compat", "devices", "landmarks", "safetensors_header", "sampling", "views"}
 

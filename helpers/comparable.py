@@ -9,6 +9,7 @@ import numpy as np
 
 from .events import NOT_OBSERVED
 from .folding import OUTSIDE, ranges
+from .ledger_changes import loads_told
 from .recording import Recording
 
 
@@ -31,6 +32,9 @@ class Scope:
         if self._have_modules[0] != self._have_modules[1]:
             told = ["recorded" if has else "not recorded" for has in self._have_modules]
             rows.append(_not_compared("modules", "", told))
+        loads = [loads_told(recording) for recording in self.both]
+        if loads[0] != loads[1]:
+            rows.append(_not_compared("loads", "", loads))
         unequal = sorted((self._kept[0] | self._kept[1]) - self.steps)
         by_telling: dict[tuple, list[tuple[int, int]]] = defaultdict(list)
         for step in unequal:

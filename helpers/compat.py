@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Iterable
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
+    from transformers import Cache, PretrainedConfig, PreTrainedModel
 
 # `dtype=` and `torch_dtype=` are both accepted from 4.56 on; before, `dtype=` reached the model class and
 # failed.
@@ -72,3 +75,126 @@ def pipeline_device(model: torch.nn.Module, device: torch.device | str) -> dict[
     with accelerate, records `hf_device_map`, and refuses to be told.
     """
     return {} if getattr(model, "hf_device_map", None) else {"device": device}
+
+
+def rope_type_and_theta(config: PretrainedConfig) -> tuple[str, float]:
+    """("default", 10000.0): how a Llama's rotary embedding is scaled, and the base of its frequencies.
+
+    `rope_parameters` from 5.0 on; before, `rope_theta` and, where it is scaled, `rope_scaling`.
+    """
+    parameters = getattr(config, "rope_parameters", None)
+    if parameters:
+        return parameters["rope_type"], parameters["rope_theta"]
+    scaling = getattr(config, "rope_scaling", None) or {}
+    return scaling.get("rope_type", scaling.get("type", "default")), config.rope_theta
+
+
+def cached_key_and_value(cache: Cache | tuple, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """What a KV cache holds of one layer: keys and values, (sequences, key/value heads, positions, head size).
+
+    An object per layer from 4.54 on; before, a pair per layer, also in the tuple that a model called by itself gives.
+    """
+    if hasattr(cache, "layers"):
+        return cache.layers[layer].keys, cache.layers[layer].values
+    return cache[layer][0], cache[layer][1]
+
+
+def tensor_parallel_arguments(ranks: int) -> dict[str, object]:
+    """What tells `from_pretrained` to shard a model over all `ranks` of the process group.
+
+    `distributed_config=DistributedConfig(tp_size=…)`, as in 5.23. Raises NotImplementedError where the installed
+    version has no such setting; 4.57.6 and 5.0.0 have none.
+    """
+    import dataclasses
+
+    try:
+        from transformers.distributed import DistributedConfig
+    except ImportError:
+        fields = set()
+    else:
+        fields = {field.name for field in dataclasses.fields(DistributedConfig)}
+    if "tp_size" not in fields:
+        raise NotImplementedError(
+            f"transformers {version('transformers')} has no DistributedConfig(tp_size=…), which shards a model over "
+            "ranks: tensor parallelism is not supported here before that. It is there in 5.23.0."
+        )
+    return {"distributed_config": DistributedConfig(tp_size=ranks)}
+
+
+def names_after_renaming(model: PreTrainedModel, keys: Iterable[str]) -> set[str]:
+    """The names that a load gives to keys of a checkpoint whose tensors it takes as they are; before 5.0 they stay.
+
+    Keys that it merges or splits keep a name that is no parameter's.
+    """
+    if transformers_version() < (5,):
+        return set(keys)
+    from transformers.conversion_mapping import get_model_conversion_mapping
+    from transformers.core_model_loading import WeightRenaming, rename_source_key
+
+    renamings = [entry for entry in get_model_conversion_mapping(model) if isinstance(entry, WeightRenaming)]
+    own = model.base_model_prefix, model.state_dict()
+    return {rename_source_key(key, renamings, [], *own)[0] for key in keys}
+
+
+def cache_of_generate(model: PreTrainedModel, held: Cache | tuple | None) -> Cache | tuple | None:
+    """What a forward pass gave as its KV cache, as generate() goes on with it: in 4.47 a model that was given no cache
+    gives tuples, which keep what a Cache replaces step by step."""
+    if isinstance(held, tuple) and getattr(model, "_supports_cache_class", False):
+        from transformers import DynamicCache
+
+        return DynamicCache.from_legacy_cache(held)
+    return held
+
+
+def static_cache_positions(prompt_tokens: int, new_tokens: int) -> int:
+    """The positions of the static cache that generate() makes; from 4.49 on without the last token, never cached."""
+    return prompt_tokens + new_tokens - (transformers_version() >= (4, 49))
+
+
+def static_cache(config: PretrainedConfig, batch: int, positions: int, dtype: torch.dtype) -> Cache:
+    """A static KV cache as generate() makes it; from 4.56 on its size and dtype come with the first keys."""
+    from transformers import StaticCache
+
+    if "max_batch_size" in inspect.signature(StaticCache.__init__).parameters:
+        sizes = {"max_batch_size": batch, "device": "cpu", "dtype": dtype}
+        return StaticCache(config=config, max_cache_len=positions, **sizes)
+    return StaticCache(config=config, max_cache_len=positions)
+
+
+def loads_in_the_checkpoint_s_dtype() -> bool:
+    """Whether from_pretrained without a dtype takes the checkpoint's own (from 5.0 on), else float32."""
+    return transformers_version() >= (5,)
+
+
+def config_dtype(config: PretrainedConfig) -> torch.dtype | None:
+    """The dtype that a config names, if any: its `dtype`, spelt `torch_dtype` before 4.56."""
+    return getattr(config, "dtype" if transformers_version() >= FIRST_WITH_DTYPE else "torch_dtype", None)
+
+
+def reads_shard_by_shard() -> bool:
+    """Whether a load lets go of a shard before it opens the next (before 5.0); since then all stay open to its end."""
+    return transformers_version() < (5,)
+
+
+def automatic_device_map(
+    model: PreTrainedModel, strategy: str, max_memory: dict[int | str, int] | None, dtype: torch.dtype
+) -> dict[str, int | str]:
+    """The map that from_pretrained makes for device_map="auto" and its like: module name to device.
+
+    transformers' own function from 5.0 on; before, accelerate's, called as in from_pretrained of 4.47.
+    """
+    if transformers_version() >= (5,):
+        from transformers.integrations.accelerate import _get_device_map
+
+        return _get_device_map(model, strategy, max_memory, None)
+    from accelerate import infer_auto_device_map
+    from accelerate.utils import get_balanced_memory, get_max_memory
+
+    whole = {"dtype": dtype, "no_split_module_classes": model._no_split_modules}
+    gpus = sum(isinstance(device, int) for device in max_memory or ())
+    if strategy == "sequential" or (max_memory and gpus <= 1):  # nothing to balance; GPUs may be of another machine
+        limits = get_max_memory(max_memory)
+    else:
+        low_zero = strategy == "balanced_low_0"
+        limits = get_balanced_memory(model, max_memory=max_memory, low_zero=low_zero, **whole)
+    return infer_auto_device_map(model, max_memory=limits, **whole)

@@ -16,11 +16,13 @@ from . import landmarks as landmark_table
 from .comparable import Scope
 from .events import MODULE, NOT_OBSERVED, RecordingError
 from .folding import OUTSIDE, Change, fold, told_values
+from .ledger_changes import ledger_changes
 from .queries import MODULE_CALL, NOT_FIRED, require_finished
 from .recording import Recording
 from .rows import Function, TensorSpec
 from .tables import Table
 
+MOST_VALUES = 3  # of one argument, that are told in full
 COLUMNS = ("what", "of", "name", "steps", "tensors", "before", "after", "count")
 _PACKAGES = ("transformers", "torch", "accelerate", "safetensors", "tokenizers", "huggingface_hub")
 
@@ -32,7 +34,14 @@ def diff(before: Recording, after: Recording) -> Table:
     require_finished(before)
     require_finished(after)
     scope = Scope(before, after)
-    changes = [*_versions(before, after), *_landmarks(scope), *_modules(scope), *_functions(scope)]
+    changes = [
+        *_versions(before, after),
+        *_models(before, after),
+        *_landmarks(scope),
+        *ledger_changes(before, after),
+        *_modules(scope),
+        *_functions(scope),
+    ]
     changes.sort(key=lambda change: change.what == "line")  # stable: the least telling last
     return Table.of([*scope.left_out(), *fold(changes, scope.paths())], list(COLUMNS))
 
@@ -42,6 +51,13 @@ def _versions(before: Recording, after: Recording) -> Iterator[Change]:
         versions = [str(recording.environment.get(package) or "not installed") for recording in (before, after)]
         if versions[0] != versions[1]:
             yield Change("version", "package", package, before=versions[0], after=versions[1])
+
+
+def _models(before: Recording, after: Recording) -> Iterator[Change]:
+    """The models that were called, with their attention implementation, where both recordings tell of them."""
+    told = [recording.environment.get("models") for recording in (before, after)]
+    if all(told) and told[0] != told[1]:
+        yield Change("model", "recording", "", before="; ".join(told[0]), after="; ".join(told[1]))
 
 
 # what was seen of a function or a module -----------------------------------------------------------------------------
@@ -55,15 +71,20 @@ class Seen:
     calls: int = 0
     reason: str = ""
     tensors: dict[tuple[str, str], set[TensorSpec]] = field(default_factory=lambda: defaultdict(set))
+    values: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))  # of arguments and the result
 
 
 def _seen(recording: Recording, events: Iterable[int], function: Function | None = None, reason: str = "") -> Seen:
     seen = Seen(function, reason=reason)
     lists: set[tuple[str, int]] = set()
+    value_lists: set[int] = set()
     for event in events:
         seen.calls += 1
         lists.add(("input", int(recording.events["inputs"][event])))
         lists.add(("output", int(recording.events["outputs"][event])))
+        value_lists.update(int(recording.events[name][event]) for name in ("arguments", "result"))
+    for path, value in (pair for index in value_lists for pair in recording.value_lists[index]):
+        seen.values[path].add(repr(value))
     for side, index in lists:
         for spec in map(recording.specs.__getitem__, recording.tensor_lists[index]):
             path = spec.path
@@ -103,6 +124,25 @@ def _one_sided(what: str, of: str, name: str, having: Seen, lacking: Seen, step:
         yield Change(what, of, name, step, tuple(sorted(tensors)), **sides)
 
 
+def _compare_values(name: str, before: Seen, after: Seen) -> Iterator[Change]:
+    """Those arguments and results of a landmark that are not tensors and that both have. (What only one has is left
+    out: a renamed argument would be told twice.)"""
+    alike: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for path in before.values.keys() & after.values.keys():
+        old, new = before.values[path], after.values[path]
+        if old != new:
+            alike[_told_against(old, new), _told_against(new, old)].append(path)
+    for (old, new), paths in sorted(alike.items()):
+        yield Change("value", "landmark", name, tensors=tuple(sorted(paths)), before=old, after=new)
+
+
+def _told_against(values: set[str], others: set[str]) -> str:
+    """All values where they are few, else those that the other side did not have."""
+    if max(len(values), len(others)) <= MOST_VALUES:
+        return told_values(sorted(values))
+    return told_values(sorted(values - others)) or "no other value"
+
+
 def _moved(of: str, name: str, before: Function, after: Function, step: tuple[int, int]) -> Change:
     if before._replace(line=0) == after._replace(line=0):
         return Change("line", of, name, before=before.location, after=after.location)
@@ -128,6 +168,7 @@ def _landmarks(scope: Scope) -> Iterator[Change]:
         old, new = before.get(name, absent), after.get(name, absent)
         if old.calls and new.calls:
             yield from _compare("landmark", name, old, new)
+            yield from _compare_values(name, old, new)
         elif old.calls or new.calls:
             what = "gone" if old.calls else "appeared"
             yield Change(what, "landmark", name, before=_presence(old), after=_presence(new))

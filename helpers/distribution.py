@@ -202,9 +202,16 @@ class Distribution:
 
         if count < 1:
             raise SamplingError(f"count must be at least 1, but is {count}.")
+        return self.draw_from(torch.Generator().manual_seed(seed), count)
+
+    def draw_from(self, generator, count: int = 1) -> np.ndarray:
+        """As `draw`, from the state of a `torch.Generator` on the CPU, which moves on: `generate()` does so from step
+        to step.
+        """
+        import torch
+
         if not self.do_sample:
             return np.full(count, self.greedy_id)
-        generator = torch.Generator().manual_seed(seed)
         probabilities = torch.from_numpy(self.probabilities)
         return torch.multinomial(probabilities, count, replacement=count > 1, generator=generator).numpy()
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from helpers.folders import nearest_existing
 from helpers.project import DISTRIBUTION
 
 OK, WARN, FAIL = "OK", "WARN", "FAIL"
@@ -148,8 +149,7 @@ def check_disk() -> Iterator[Finding]:
     from helpers.checkpoints.demo_build import SPACE_NEEDED
 
     folder = checkpoints.cache_folder()
-    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    usage = shutil.disk_usage(existing)
+    usage = shutil.disk_usage(nearest_existing(folder))
     text = f"{_free(usage.free, usage.total)} for {folder}"
     if usage.free >= SPACE_NEEDED:
         yield Finding(OK, "disk", text)

@@ -11,6 +11,7 @@ from importlib import metadata
 
 import torch
 
+from . import process_group
 from .recorder_settings import ZOOMS
 
 _PACKAGES = ("torch", "transformers", "accelerate", "safetensors", "tokenizers", "huggingface_hub")
@@ -24,7 +25,14 @@ def _version(package: str) -> str | None:
         return None
 
 
-def environment(zoom: Iterable[str], steps: int | None, probe: str) -> dict:
+def _cuda_devices() -> list[str]:
+    """The names of the GPUs, where the program uses one: asking for a name would set CUDA up, and take its memory."""
+    if not torch.cuda.is_initialized():
+        return [f"{count} not initialised"] if (count := torch.cuda.device_count()) else []
+    return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+
+
+def environment(zoom: Iterable[str], steps: int | None, probe: str, since_began: int) -> dict:
     """Where and how a recording was made: versions, Python, devices, threads, loading mode; plain values only."""
     return {
         **{package: _version(package) for package in _PACKAGES},
@@ -32,10 +40,11 @@ def environment(zoom: Iterable[str], steps: int | None, probe: str) -> dict:
         "platform": f"{platform.system()} {platform.machine()}",
         "cpus": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
-        "cuda_devices": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
+        "cuda_devices": _cuda_devices(),
         "async_load": os.environ.get("HF_DEACTIVATE_ASYNC_LOAD", "").upper() not in ("1", "TRUE", "YES", "ON"),
         "zoom": [name for name in ZOOMS if name in zoom],
         "steps_in_full": steps,
         "probe": probe,
         "recorder_python_implementation": sys.implementation.name,
+        **process_group.described(since_began),
     }

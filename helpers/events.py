@@ -31,7 +31,8 @@ MEMORY_COLUMNS = (
     "resident",  # bytes of the process in RAM
     "anonymous",  # … of which allocated memory
     "file_mapped",  # … of which pages of mapped files (safetensors shards, shared libraries)
-    "parameters",  # bytes of the parameters and buffers of the models seen so far, ties once, meta not counted
+    "parameters",  # bytes of the parameters and buffers of the models that live, ties once, meta not counted
+    "parameters_virtual",  # … of those without memory of their own: meta tensors, also what accelerate keeps elsewhere
     "kv_cache",  # bytes of the KV cache
     "cuda_allocated",  # bytes, summed over devices
     "cuda_reserved",
@@ -46,6 +47,16 @@ STEP_COLUMNS = (
     "kv_tokens",  # positions in the KV cache after the step's forward pass; -1 not observed
     "kv_bytes",
     "memory",  # index into the memory series at the end of the step
+    "tokens",  # new tokens of each sequence: 1, or several in assisted decoding; -1 not observed
+)
+CACHE_COLUMNS = (
+    "generation",
+    "step",  # after the forward pass of this step
+    "first_layer",  # layers of equal size are one row
+    "layers",  # how many of them
+    "tokens",  # positions that each has seen; -1 not observed
+    "capacity",  # positions that its tensors have room for
+    "nbytes",  # of its keys and values, as allocated
 )
 LINE_COLUMNS = (
     "event",  # the call whose line ran

@@ -13,6 +13,7 @@ import pandas as pd
 from . import landmarks as landmark_table
 from .events import KINDS, NOT_OBSERVED, RecordingError
 from .queries import MILLISECOND, require_finished, require_kept, stage_around, stage_of_functions
+from .rank_columns import event_ranks, with_rank
 from .recording import Recording
 from .rows import Function, TensorSpec
 from .tables import Table
@@ -166,7 +167,7 @@ def _table(recording: Recording, events: np.ndarray) -> Table:
         values = recording.events[name][events]
         table[name] = pd.array(values, dtype="Int64")
         table.loc[values == NOT_OBSERVED, name] = pd.NA
-    return table
+    return with_rank(recording, table, event_ranks(recording)[events])
 
 
 def _row(recording: Recording, event: int) -> dict[str, object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from .events import NOT_OBSERVED
@@ -13,6 +13,7 @@ _NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")  # a whole part of a dotted path
 _MOST_TOLD = 3  # names or values in a cell; the others are counted
 OUTSIDE = (NOT_OBSERVED, NOT_OBSERVED)  # (generation, step) of what ran outside generate()
 _ROOT = "(the model)"
+_FOLDED = ("module", "parameter")
 
 
 class Change(NamedTuple):
@@ -27,8 +28,8 @@ class Change(NamedTuple):
     after: str = ""
 
 
-def fold(changes: Iterable[Change], paths: Iterable[str]) -> list[dict]:
-    """Rows for a table: modules of which the same changed, in the same steps, are one row.
+def fold(changes: Sequence[Change], paths: Iterable[str]) -> list[dict]:
+    """Rows for a table: modules, and parameters, of which the same changed, in the same steps, are one row.
 
     Where the values differ from step to step (keys that grow) they stand in the order of the steps. `paths` are
     those of all modules, so that "all layers" can be told from "some": `model.layers.*.mlp` are all of
@@ -39,15 +40,15 @@ def fold(changes: Iterable[Change], paths: Iterable[str]) -> list[dict]:
         seen[change.what, change.of, change.name, change.tensors].append((change.step, change.before, change.after))
     alike: dict[tuple, list[str]] = defaultdict(list)
     for (what, of, name, tensors), its_steps in seen.items():
-        alike[what, of, pattern(name) if of == "module" else name, tensors, tuple(its_steps)].append(name)
+        alike[what, of, pattern(name) if of in _FOLDED else name, tensors, tuple(its_steps)].append(name)
     family: dict[str, set[str]] = defaultdict(set)
-    for path in paths:
+    for path in [*paths, *(change.name for change in changes if change.of == "parameter")]:
         family[pattern(path)].add(path)
     return [
         {
             "what": what,
             "of": of,
-            "name": folded_name(names, family[name]) if of == "module" else name,
+            "name": folded_name(names, family[name]) if of in _FOLDED else name,
             "steps": told_steps(step for step, _, _ in its_steps),
             "tensors": told_tensors(tensors),
             "before": told_values([before for _, before, _ in its_steps]),

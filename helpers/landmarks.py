@@ -20,6 +20,8 @@ from importlib.resources import files
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
+from .probes.redact import text
+
 TABLE_FILE = "landmarks.json"
 
 
@@ -156,7 +158,12 @@ def _resolve_one(landmark: Landmark, version: str) -> Resolution:
     try:
         function = find(target)
     except (ImportError, AttributeError) as error:
-        return Resolution(landmark, target, reason=f"gone: {target} is not in the installed packages ({error})")
+        return Resolution(
+            landmark, target, reason=f"gone: {target} is not in the installed packages ({text(str(error))})"
+        )
+    except Exception as error:  # importing a module runs it, and it may fail in any way
+        told = text(f"{type(error).__name__}: {error}")
+        return Resolution(landmark, target, reason=f"not observed: looking for {target} failed ({told})")
     if landmark.kind == "c_call":
         callers = tuple(_caller_codes(landmark))
         reason = "" if callers else f"gone: none of the functions that call {target} is in the installed packages"
@@ -171,8 +178,8 @@ def _caller_codes(landmark: Landmark) -> Iterator[tuple[types.CodeType, dict[str
     for caller, local_names in landmark.callers.items():
         try:
             code = code_of(find(caller))
-        except (ImportError, AttributeError):
-            continue  # this caller belongs to another version of the table
+        except Exception:  # this caller belongs to another version of the table, or its module cannot be imported
+            continue
         if code is not None:
             yield code, local_names
 
@@ -213,4 +220,15 @@ def code_of(function: object) -> types.CodeType | None:
         function = function.__func__
     if hasattr(function, "__wrapped__"):
         function = inspect.unwrap(function)
-    return getattr(function, "__code__", None)
+    return getattr(_behind_dynamo(function), "__code__", None)
+
+
+def _behind_dynamo(function: object) -> object:
+    """What a function calls that torch.compile has put in place of it: `Module.__init__`, from its first use on.
+
+    `patched_init` in torch/_dynamo/mutation_guard.py holds the original in a cell and does not name it in __wrapped__.
+    """
+    if getattr(function, "__module__", None) != "torch._dynamo.mutation_guard":
+        return function
+    cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
+    return next((cell for cell in cells if isinstance(cell, types.FunctionType)), function)

@@ -6,6 +6,7 @@ import pandas as pd
 
 from .events import RecordingError
 from .queries import MILLISECOND, require_finished
+from .rank_columns import ranks_of, with_rank
 from .recording import Recording
 from .tables import Table
 
@@ -25,30 +26,36 @@ def parameters(recording: Recording) -> Table:
             "cast": None if None in (row.disk_dtype, row.dtype) else row.disk_dtype != row.dtype,
             "milliseconds": None if row.started is None else (row.finished - row.started) / MILLISECOND,
             "placed": None if row.placed is None else row.placed / MILLISECOND,
+            "copied": None if row.copy_began is None else (row.copy_ended - row.copy_began) / MILLISECOND,
         }
         for row in recording.loads
     ]
+    times = ("milliseconds", "placed", "copied", "copy_began", "copy_ended")
     columns = (
         "load", "key", "parameter", "status", "file", "begin", "end", "disk_dtype", "disk_shape", "dtype", "cast",
-        "device", "nbytes", "tied_to", "thread", "milliseconds", "placed",
+        "shape", "placement", "device", "nbytes", "tied_to", "thread", *times,
     )  # fmt: skip
-    table = Table.of(rows, list(columns), volatile=("thread", "milliseconds", "placed"))
-    for name in ("begin", "end", "nbytes"):
+    table = Table.of(rows, list(columns), volatile=("thread", *times))
+    for name in ("begin", "end", "nbytes", "copy_began", "copy_ended"):
         table[name] = table[name].astype("Int64")
-    return table
+    return with_rank(recording, table, ranks_of(recording, "loads"))
 
 
 def shards(recording: Recording) -> Table:
     """See `Recording.shards`."""
     table = pd.DataFrame(parameters(recording))
     table = table[table["file"].notna()].assign(disk_bytes=table["end"] - table["begin"])
-    grouped = table.groupby(["load", "file"], sort=False)
+    by = ["rank", "load", "file"] if recording.ranks else ["load", "file"]
+    grouped = table.groupby(by, sort=False)
     result = grouped.agg(
-        tensors=("key", "size"),
+        tensors=("key", "nunique"),
         disk_bytes=("disk_bytes", lambda sizes: sizes.sum(min_count=1)),
         memory_bytes=("nbytes", lambda sizes: sizes.sum(min_count=1)),
         casts=("cast", lambda casts: int(sum(cast is True for cast in casts))),
         first=("placed", "min"),
         last=("placed", "max"),
+        copy_began=("copy_began", "min"),
+        copy_ended=("copy_ended", "max"),
     )
-    return Table.of(result.reset_index(), volatile=("first", "last"))
+    result["copied"] = (result.pop("copy_ended") - result.pop("copy_began")) / MILLISECOND
+    return Table.of(result.reset_index(), volatile=("first", "last", "copied"))

@@ -21,7 +21,8 @@ _MACHINE_PATH = re.compile(
     rf"{_OWN_FOLDERS})[^\s'\"<>]*"
 )
 _CHECK = re.compile(r"^\s*(?:assert\b|check\()", re.MULTILINE)
-_IMAGES = ("image/png", "image/jpeg")
+_LIVE = re.compile(r"explorer-twin|<script\b", re.IGNORECASE)
+_WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 def normalise(notebook) -> None:
@@ -94,9 +95,17 @@ def _cell_problems(cell) -> Iterator[str]:
                 yield f"wrote to standard error: {output.text.strip()[:80]!r}"
             texts.append(output.text)
         for kind, value in output.get("data", {}).items():
-            if kind not in _IMAGES:
-                texts.append(value if isinstance(value, str) else repr(value))
+            if kind.startswith("image/"):
+                yield f"holds a bare {kind}, without words: show it with helpers.views.pictures.show(figure, alt)"
+                continue
+            if kind == _WIDGET_VIEW or _LIVE.search(str(value)):
+                yield "holds a live explorer; a committed notebook holds its table: run `make notebooks`"
+            texts.append(value if isinstance(value, str) else repr(value))
     for text in texts:
-        found = _MACHINE_PATH.search(text)
-        if found:
-            yield f"names a path of one machine: {found.group()[:60]}"
+        for path in machine_paths(text)[:1]:
+            yield f"names a path of one machine: {path}"
+
+
+def machine_paths(text: str) -> list[str]:
+    """The paths in a text that name one machine or one person, each once, cut to 60 characters."""
+    return list(dict.fromkeys(found.group()[:60] for found in _MACHINE_PATH.finditer(text)))

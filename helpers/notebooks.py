@@ -11,10 +11,10 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 
-from helpers import notebook_form
+from helpers import course, notebook_form
 from helpers.project import ROOT
 
 FOLDER = "notebooks"
@@ -27,6 +27,7 @@ COMMITTED_ENVIRONMENT = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TQDM_DISABLE": "1",
     "TRACE_DEVICE": "cpu",
+    "TRACE_EXPLORERS": "table",
 }
 """What is set when a notebook is executed for committing, and again when its outputs are compared."""
 
@@ -53,16 +54,41 @@ def set_committed_environment(environment: MutableMapping[str, str]) -> None:
 def execute(path: Path) -> float:
     """Run every cell of the notebook at `path` in this Python, write the outputs back; return the seconds.
 
-    The file changes only when the last cell has run without error.
+    A notebook of the course gets its generated cells anew (the map, the way on). The file changes only when the last
+    cell has run without error.
 
     Raises:
         NotebookError: a cell raised or took longer than CELL_TIMEOUT_SECONDS.
     """
     import nbformat
+
+    notebook = nbformat.read(path, as_version=4)
+    for lesson in course.LESSONS:
+        if lesson.name == path.stem:
+            course.write_generated_cells(notebook, lesson)
+    started = time.perf_counter()
+    run(notebook, path)
+    seconds = time.perf_counter() - started
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        nbformat.write(notebook, temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return seconds
+
+
+def run(
+    notebook, path: Path, variables: Mapping[str, str] | None = None, watch: Callable[[int], object] | None = None
+) -> None:
+    """Run every cell of `notebook` in this Python, in the folder of `path`; the outputs go into `notebook`, normalised.
+
+    `variables`: the environment of the kernel, this process's without; `watch` is called with the kernel's process id
+    before and after each cell. Nothing is written. Raises NotebookError, which names `path`, as `execute` does.
+    """
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-    notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(
         notebook,
         kernel_manager_class=_kernels_of_this_python(),
@@ -71,20 +97,13 @@ def execute(path: Path) -> float:
         store_widget_state=False,
         record_timing=False,
     )
-    started = time.perf_counter()
+    if watch is not None:
+        client.on_cell_start = client.on_cell_executed = lambda **cell: watch(client.km.provisioner.pid)
     try:
-        client.execute()
+        client.execute(**({} if variables is None else {"env": dict(variables)}))
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         raise NotebookError(f"{path.name} did not run to its end; the file is unchanged.\n{error}") from error
-    seconds = time.perf_counter() - started
     notebook_form.normalise(notebook)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        nbformat.write(notebook, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return seconds
 
 
 def _kernels_of_this_python() -> type:
@@ -119,8 +138,11 @@ def validate(chosen: list[Path], lax: bool = False) -> int:
 
 
 def check(chosen: list[Path]) -> int:
-    """Print what is wrong with the form of the notebooks; return the number of problems."""
-    problems = [f"{path.name}: {problem}" for path in chosen for problem in notebook_form.find_problems(path)]
+    """Print what is wrong with the form and the frame of the notebooks; return the number of problems."""
+    from helpers import course_frame
+
+    finders = (notebook_form.find_problems, course_frame.find_problems)
+    problems = [f"{path.name}: {problem}" for path in chosen for find in finders for problem in find(path)]
     print("\n".join(problems) or f"{len(chosen)} notebooks: the form is as it should be")
     return len(problems)
 
@@ -151,7 +173,7 @@ def main(arguments: list[str] | None = None) -> int:
         ("list", "the notebooks, one path a line"),
         ("execute", "run them and write their outputs back"),
         ("validate", "run them with nbval and compare their outputs"),
-        ("check", "check their form: executed, no paths of a machine, short cells"),
+        ("check", "check form and frame: executed, no paths of a machine, short cells, every section there"),
     ):
         command = commands.add_parser(name, help=help_text)
         command.add_argument("notebooks", nargs="*", type=Path, help="these only; all without any")

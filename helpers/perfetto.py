@@ -14,12 +14,14 @@ from pathlib import Path
 
 from .events import KINDS, MODULE, NOT_OBSERVED, OPEN, STATUSES, RecordingError
 from .queries import require_finished
+from .rank_columns import event_ranks, ranks_of
 from .recording import Recording
 from .rows import TensorSpec
 from .whole_file import write_whole
 
 MICROSECOND = 1e3  # nanoseconds
 PROCESS = 1  # the recording does not keep the process's number
+NEXT_RANK = 1_000_000  # each rank of a merged recording is a process, with a lane of its own for the steps
 STEP_LANE = 2  # of generation steps; the threads follow. A lane of the process's number would be its main thread.
 _BYTES = ("resident", "anonymous", "file_mapped", "parameters", "kv_cache", "cuda_allocated", "cuda_reserved",
           "cuda_peak")  # fmt: skip
@@ -49,42 +51,50 @@ def document(recording: Recording) -> dict:
 
 
 def _lanes(recording: Recording) -> Iterator[dict]:
-    """Names and order of the process and its lanes."""
-    yield _metadata(
-        "process_name", 0, {"name": f"transformers {recording.environment.get('transformers', '')}".strip()}
-    )
-    names = ["generation steps", *recording.threads]
-    for lane, name in enumerate(names, start=STEP_LANE):
-        yield _metadata("thread_name", lane, {"name": name})
-        yield _metadata("thread_sort_index", lane, {"sort_index": lane})
+    """Names and order of the processes (one, or one per rank) and their lanes."""
+    name = f"transformers {recording.environment.get('transformers', '')}".strip()
+    for rank in range(recording.environment["world_size"] if recording.ranks else 1):
+        yield _metadata("process_name", rank, 0, {"name": f"rank {rank}: {name}" if recording.ranks else name})
+        yield from _lane(rank, STEP_LANE + NEXT_RANK * rank, "generation steps")
+    threads = zip(recording.threads, ranks_of(recording, "threads").tolist(), strict=True)
+    for lane, (thread, rank) in enumerate(threads, start=STEP_LANE + 1):
+        yield from _lane(rank, lane, thread)
 
 
-def _metadata(name: str, lane: int, args: dict) -> dict:
-    return {"name": name, "ph": "M", "pid": PROCESS, "tid": lane, "ts": 0, "args": args}
+def _lane(rank: int, lane: int, name: str) -> Iterator[dict]:
+    yield _metadata("thread_name", rank, lane, {"name": name})
+    yield _metadata("thread_sort_index", rank, lane, {"sort_index": lane})
 
 
-def _slice(name: str, category: str, lane: int, start: int, end: int, args: dict) -> dict:
+def _metadata(name: str, rank: int, lane: int, args: dict) -> dict:
+    return {"name": name, "ph": "M", "pid": PROCESS + NEXT_RANK * rank, "tid": lane, "ts": 0, "args": args}
+
+
+def _slice(name: str, category: str, rank: int, lane: int, start: int, end: int, args: dict) -> dict:
     """A complete event, from start to end in nanoseconds."""
     return {
-        "name": name, "cat": category, "ph": "X", "pid": PROCESS, "tid": lane,
+        "name": name, "cat": category, "ph": "X", "pid": PROCESS + NEXT_RANK * rank, "tid": lane,
         "ts": start / MICROSECOND, "dur": (end - start) / MICROSECOND, "args": args,
     }  # fmt: skip
 
 
 def _steps(recording: Recording) -> Iterator[dict]:
     rows = {name: values.tolist() for name, values in recording.step_rows.items()}
+    ranks = ranks_of(recording, "step_rows").tolist()
     for place, step in enumerate(rows["step"]):
         name = "prefill" if step == 0 else f"decode step {step}"
         args = {"generation": rows["generation"][place], "events": "in full" if rows["kept"][place] else "not kept"}
         for column in ("kv_tokens", "kv_bytes"):
             if rows[column][place] != NOT_OBSERVED:
                 args[column] = rows[column][place]
-        yield _slice(name, "step", STEP_LANE, rows["start"][place], rows["end"][place], args)
+        rank = ranks[place]
+        yield _slice(name, "step", rank, STEP_LANE + NEXT_RANK * rank, rows["start"][place], rows["end"][place], args)
 
 
 def _calls(recording: Recording) -> Iterator[dict]:
     columns = {name: values.tolist() for name, values in recording.events.items()}
     ids = _landmark_ids(recording)
+    ranks = event_ranks(recording).tolist()
     for event in range(len(recording)):
         function = recording.functions[columns["function"][event]]
         kind, status = columns["kind"][event], columns["status"][event]
@@ -107,7 +117,7 @@ def _calls(recording: Recording) -> Iterator[dict]:
         }
         lane = STEP_LANE + 1 + columns["thread"][event]
         args = {name: value for name, value in args.items() if value != {}}
-        yield _slice(name, KINDS[kind], lane, columns["start"][event], columns["end"][event], args)
+        yield _slice(name, KINDS[kind], ranks[event], lane, columns["start"][event], columns["end"][event], args)
 
 
 def _landmark_ids(recording: Recording) -> dict[int, str]:
@@ -139,10 +149,11 @@ def _plain(value: object) -> object:
 def _memory(recording: Recording) -> Iterator[dict]:
     """One counter per series, so that a viewer does not add resident memory to its own parts."""
     series = {name: values.tolist() for name, values in recording.memory_series.items()}
+    ranks = ranks_of(recording, "memory_series").tolist()
     for name in _BYTES:
-        for time, count in zip(series["time"], series[name], strict=True):
+        for time, count, rank in zip(series["time"], series[name], ranks, strict=True):
             if count != NOT_OBSERVED:
                 yield {
-                    "name": name, "cat": "memory", "ph": "C", "pid": PROCESS, "tid": 0,
+                    "name": name, "cat": "memory", "ph": "C", "pid": PROCESS + NEXT_RANK * rank, "tid": 0,
                     "ts": time / MICROSECOND, "args": {"bytes": count},
                 }  # fmt: skip

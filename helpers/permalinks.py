@@ -5,7 +5,7 @@ from __future__ import annotations
 from packaging.version import InvalidVersion, Version
 
 GITHUB = "https://github.com"
-_REPOSITORIES = {  # package: (repository, folder in it that holds the package)
+REPOSITORIES = {  # package: (repository, folder in it that holds the package)
     "transformers": ("huggingface/transformers", "src/"),
     "accelerate": ("huggingface/accelerate", "src/"),
     "huggingface_hub": ("huggingface/huggingface_hub", "src/"),
@@ -24,7 +24,7 @@ def permalink(file: str, first_line: int, last_line: int, versions: dict) -> tup
     versions. All six packages tag a release as `v` and its version.
     """
     package, _, rest = file.partition("/")
-    if package not in _REPOSITORIES or not rest:
+    if package not in REPOSITORIES or not rest:
         return None, f"where the source of {file} is published is not known"
     recorded = versions.get(package)
     if not recorded:
@@ -35,5 +35,5 @@ def permalink(file: str, first_line: int, last_line: int, versions: dict) -> tup
         return None, f"{package} {recorded} is not a version of a release"
     if version.is_prerelease or (version.local and package not in _BUILD_VARIANTS):
         return None, f"{package} {recorded} is not a release: no tag holds its source"
-    repository, folder = _REPOSITORIES[package]
+    repository, folder = REPOSITORIES[package]
     return f"{GITHUB}/{repository}/blob/v{version.public}/{folder}{file}#L{first_line}-L{last_line}", ""

@@ -10,6 +10,7 @@ import pandas as pd
 
 from . import landmarks as landmark_table
 from .events import BUILTIN, KINDS, MODULE, NOT_OBSERVED, STATUSES, RecordingError
+from .rank_columns import event_ranks, ranks_of, with_rank
 from .recording import Recording
 from .tables import Table
 
@@ -207,7 +208,7 @@ GENERATE_STAGE = 7
 def _summarised_steps(recording: Recording, rows: list[dict]) -> list[dict]:
     """A row for the time of the steps whose stages are not known; it is taken out of that of generate()."""
     steps = recording.step_rows
-    summarised = steps["kept"] == 0
+    summarised = (steps["kept"] == 0) & (ranks_of(recording, "step_rows") == 0)  # as the stages' times
     if not summarised.any():
         return []
     milliseconds = float((steps["end"] - steps["start"])[summarised].sum()) / MILLISECOND
@@ -276,7 +277,7 @@ def modules(recording: Recording, *, step: int | None, generation: int | None) -
     table = Table.of(rows, names, volatile=("location", "milliseconds"))
     for name in ("generation", "step"):
         table[name] = missing(table[name])
-    return table
+    return with_rank(recording, table, event_ranks(recording)[chosen])
 
 
 def require_kept(recording: Recording, step: int) -> None:
@@ -339,7 +340,7 @@ def calls(recording: Recording) -> Table:
     table = Table.of(rows, names, volatile=("thread", "location", "milliseconds"))
     for name in ("generation", "step"):
         table[name] = missing(table[name])
-    return table
+    return with_rank(recording, table, event_ranks(recording)[columns["kind"] != MODULE])
 
 
 def _depths(parents: np.ndarray) -> list[int]:
@@ -368,4 +369,4 @@ def frame(recording: Recording) -> Table:
         table[name] = [values_text(recording, index) for index in columns[name]]
     for name in ("parent", "generation", "step", "memory_before", "memory_after"):
         table[name] = missing(columns[name])
-    return table
+    return with_rank(recording, table, event_ranks(recording))

@@ -9,6 +9,7 @@ import pandas as pd
 
 from .events import NOT_OBSERVED, VALUE_STATUSES, RecordingError
 from .queries import require_finished, require_kept
+from .rank_columns import event_ranks, ranks_of, with_rank
 from .recording import Recording
 from .rows import SampleRow
 from .tables import Table
@@ -34,12 +35,15 @@ _SAMPLING_COLUMNS = (
 def sampling(recording: Recording, step: int | None, generation: int) -> Table:
     """See `Recording.sampling`."""
     _require_zoom(recording, "sampling", "stages of sampling")
-    rows = [row for row in recording.samples if row.generation == generation]
+    ranked = zip(recording.samples, ranks_of(recording, "samples"), strict=True)
+    ranked = [(row, rank) for row, rank in ranked if row.generation == generation]
+    rows = [row for row, _ in ranked]
     if not rows:
         raise RecordingError(_no_generation(recording, generation))
     if step is not None:
         steps = sorted({row.step for row in rows})
-        rows = [row for row in rows if row.step == step]
+        ranked = [(row, rank) for row, rank in ranked if row.step == step]
+        rows = [row for row, _ in ranked]
         if not rows:
             raise RecordingError(
                 f"There is no chain of logits processors in step {step} of generation {generation}: there is one in "
@@ -54,7 +58,7 @@ def sampling(recording: Recording, step: int | None, generation: int) -> Table:
         table[name] = table[name].astype("Int64")
     for name in ("entropy_bits", "p_top"):
         table[name] = table[name].astype("Float64")
-    return table
+    return with_rank(recording, table, [rank for _, rank in ranked])
 
 
 def _no_generation(recording: Recording, generation: int) -> str:
@@ -95,7 +99,7 @@ def values(recording: Recording, path: str | None, step: int | None, nan_only: b
     if path is not None:
         chosen &= np.isin(events["path"][rows["event"]], _paths(recording, path))
     of = rows["event"][chosen]
-    return Table.of(
+    table = Table.of(
         {
             "event": of,
             "path": [recording.paths[index] for index in events["path"][of].tolist()],
@@ -109,6 +113,7 @@ def values(recording: Recording, path: str | None, step: int | None, nan_only: b
         list(_VALUES_COLUMNS),
         volatile=("min", "max", "mean"),  # their last digits differ between machines
     )
+    return with_rank(recording, table, event_ranks(recording)[of])
 
 
 def _paths(recording: Recording, pattern: str) -> list[int]:

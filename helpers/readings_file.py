@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from . import recording_checks as checks
 from .events import VALUE_COLUMNS, VALUE_FLOATS, VALUE_STATUSES
 from .rows import SampleRow
 
@@ -29,39 +30,26 @@ def document(recording: Recording) -> dict:
 
 
 def sample_rows(content: dict) -> list[SampleRow]:
-    """The stages of sampling in a document. Raises ValueError or TypeError when they are damaged."""
-    if "samples" not in content:
-        return []
-    rows = zip(*(content["samples"][name] for name in SampleRow._fields), strict=True)
-    return [_sample_row(SampleRow(*row)) for row in rows]
-
-
-def _sample_row(row: SampleRow) -> SampleRow:
-    for name in ("generation", "step", "chain", "position"):
-        if type(getattr(row, name)) is not int:
-            raise ValueError(f"sampling column {name!r} holds something else than numbers")
-    if not isinstance(row.processor, str):
-        raise ValueError("a processor's name is no text")
-    return row._replace(
-        parameters=tuple((str(name), value) for name, value in row.parameters),
-        top=tuple((int(token), float(probability)) for token, probability in row.top),
-    )
+    """The stages of sampling in a document. Raises KeyError, ValueError or TypeError when they are damaged."""
+    return checks.rows(SampleRow, content["samples"]) if "samples" in content else []
 
 
 def value_rows(content: dict) -> dict[str, np.ndarray]:
     """The value rows in a document. Raises ValueError or TypeError when they are damaged."""
-    packed = content.get("value_rows") or {name: [] for name in VALUE_COLUMNS}
-    columns = {name: _column(name, packed[name]) for name in VALUE_COLUMNS}
+    packed = checks.a_dict(content.get("value_rows", {name: [] for name in VALUE_COLUMNS}))
+    columns = {
+        name: (_floats if name in VALUE_FLOATS else checks.integers)(name, packed[name]) for name in VALUE_COLUMNS
+    }
     if len({len(values) for values in columns.values()}) > 1:
         raise ValueError("value columns of different lengths")
     columns["event"] = np.cumsum(columns["event"])
     return columns
 
 
-def _column(name: str, values: list) -> np.ndarray:
-    if name in VALUE_FLOATS:
-        return np.array([math.nan if value is None else float(value) for value in values], dtype=np.float64)
-    return np.asarray(values, dtype=np.int64)
+def _floats(name: str, values: object) -> np.ndarray:
+    if not all(value is None or type(value) in (float, int) for value in checks.a_list(values)):
+        raise ValueError(f"value column {name!r} holds something else than numbers")
+    return np.array([math.nan if value is None else float(value) for value in values], dtype=np.float64)
 
 
 def check(recording: Recording) -> None:
@@ -69,9 +57,7 @@ def check(recording: Recording) -> None:
     rows, outputs = recording.value_rows, recording.events["outputs"]
     if not len(rows["event"]):
         return
-    for name, high in (("event", len(recording)), ("status", len(VALUE_STATUSES))):
-        if rows[name].min() < 0 or rows[name].max() >= high:
-            raise ValueError(f"value column {name!r} points outside its table")
+    checks.within(rows, event=(0, len(recording)), status=(0, len(VALUE_STATUSES)))
     lengths = np.array([len(tensors) for tensors in recording.tensor_lists])
     if (rows["output"] < 0).any() or (rows["output"] >= lengths[outputs[rows["event"]]]).any():
         raise ValueError("a value row is of an output that its call does not have")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import atexit
 import builtins
+import contextlib
 import itertools
 import os
 import sys
@@ -24,17 +25,19 @@ from typing import TYPE_CHECKING, NoReturn
 
 from . import first_import
 from .events import RecordingError
+from .process_group import own_rank, path_of_rank
 from .recorder_settings import DEFAULT_STEPS, ZOOMS, checked_zoom, steps_from_text
 
 if TYPE_CHECKING:
     from .recorder import Recorder
 
 SUFFIXES = (".json.gz", ".json")
-USAGE = """%(prog)s SCRIPT.py [ARGUMENT ...] -o FILE [--zoom ZOOM ...] [--steps N]
-       %(prog)s -o FILE [--zoom ZOOM ...] [--steps N] SCRIPT.py [ARGUMENT ...]"""
-EXPLANATION = """What follows SCRIPT.py is the script's, up to the last -o. A script that has an option -o itself: name
-the recording before SCRIPT.py, then everything after it is the script's. The exit status is the script's; 2 where the
-script was not run."""
+PAGE_SUFFIXES = (".html", ".htm")
+USAGE = """%(prog)s SCRIPT.py [ARGUMENT ...] -o FILE [--html PAGE] [--zoom ZOOM ...] [--steps N]
+       %(prog)s -o FILE [--html PAGE] [--zoom ZOOM ...] [--steps N] SCRIPT.py [ARGUMENT ...]"""
+EXPLANATION = """What follows SCRIPT.py is the script's, up to the last -o (and --html PAGE right before it). A script
+that has such an option itself: name the recording before SCRIPT.py, then everything after it is the script's. The exit
+status is the script's; 2 where the script was not run."""
 
 
 class ScriptError(RuntimeError):
@@ -43,7 +46,7 @@ class ScriptError(RuntimeError):
 
 class _OptionParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise ScriptError(f"{message} (after the script's arguments: -o FILE, then --zoom and --steps only)")
+        raise ScriptError(f"{message} (after the script's arguments: -o FILE, then --html, --zoom and --steps only)")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +58,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-o", "--output", metavar="FILE", help="where the recording goes (.json.gz)")
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", help="where the recording goes (.json.gz; .json: not compressed)"
+    )
+    parser.add_argument("--html", metavar="PAGE", help="write the run as one HTML page to step through, too (.html)")
     parser.add_argument("--zoom", action="append", default=[], metavar="ZOOM", help=f"one of {', '.join(ZOOMS)}")
     parser.add_argument("--steps", metavar="N", help=f"generation steps kept in full, or all (default {DEFAULT_STEPS})")
 
@@ -64,10 +70,14 @@ def command(options: argparse.Namespace) -> int:
     """Run `python -m helpers record` as parsed. Raises what the script raises; status 2 where it was not run."""
     try:
         arguments = _separate(options)
-        if options.output is None:
-            raise ScriptError("say where the recording is to go: -o run.json.gz")
+        if options.output is None and options.html is None:
+            raise ScriptError("say where the recording is to go: -o run.json.gz, or as a page --html run.html")
         steps = DEFAULT_STEPS if options.steps is None else steps_from_text(options.steps)
-        recording = ScriptRecording(_checked_output(options.output), tuple(options.zoom), steps)
+        output, rank = _checked_output(options.output, "-o", SUFFIXES), own_rank()
+        page = _checked_output(options.html, "--html", PAGE_SUFFIXES)
+        if rank is not None:  # each rank of a group writes files of its own
+            output, page = (path and path_of_rank(path, rank.number) for path in (output, page))
+        recording = ScriptRecording(output, tuple(options.zoom), steps, page)
         source = _checked_source(options.script)
     except (ScriptError, RecordingError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -79,13 +89,16 @@ def command(options: argparse.Namespace) -> int:
 def _separate(options: argparse.Namespace) -> list[str]:
     """The script's arguments; options of `record` that stand behind them go into `options`."""
     arguments = options.arguments
-    if options.output is not None or "-o" not in arguments:
+    marks = [mark for mark in ("-o", "--html") if mark in arguments]
+    if options.output is not None or options.html is not None or not marks:
         return arguments
-    place = len(arguments) - 1 - arguments[::-1].index("-o")
+    place = len(arguments) - 1 - arguments[::-1].index(marks[0])
+    if place >= 2 and arguments[place - 2] == "--html":
+        place -= 2
     parser = _OptionParser(add_help=False, allow_abbrev=False)
     _add_options(parser)
     behind = parser.parse_args(arguments[place:])
-    options.output = behind.output
+    options.output, options.html = behind.output, behind.html
     options.zoom += behind.zoom
     options.steps = options.steps if behind.steps is None else behind.steps
     return arguments[:place]
@@ -110,20 +123,23 @@ def _checked_source(script: str) -> bytes:
     return source
 
 
-def _checked_output(output: str) -> Path:
+def _checked_output(output: str | None, option: str, suffixes: tuple[str, ...]) -> Path | None:
     """The file to write, as it stands now: the script may change the folder. Raises ScriptError where it cannot be."""
+    if output is None:
+        return None
     path = Path(output).absolute()
-    if not path.name.endswith(SUFFIXES):
-        raise ScriptError(f"-o {output}: the name of a recording ends in {' or '.join(SUFFIXES)}")
+    if not path.name.endswith(suffixes):
+        what = "page" if suffixes == PAGE_SUFFIXES else "recording"
+        raise ScriptError(f"{option} {output}: the name of a {what} ends in {' or '.join(suffixes)}")
     if path.is_dir():
-        raise ScriptError(f"-o {output} is a folder: give the name of a file")
+        raise ScriptError(f"{option} {output} is a folder: give the name of a file")
     if not path.parent.is_dir():
-        raise ScriptError(f"-o {output}: there is no folder {path.parent}")
+        raise ScriptError(f"{option} {output}: there is no folder {path.parent}")
     try:
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
-        raise ScriptError(f"-o {output}: nothing can be written to {path.parent} ({error.strerror})") from error
+        raise ScriptError(f"{option} {output}: nothing can be written to {path.parent} ({error.strerror})") from error
     return path
 
 
@@ -143,10 +159,10 @@ def run(script: str, arguments: list[str], source: bytes, recording: ScriptRecor
     try:
         exec(compile(source, module.__file__, "exec", dont_inherit=True), module.__dict__)
     except SystemExit:
-        recording.ended_by = SystemExit
+        recording.ended_with = SystemExit()  # a new one: it holds no frame
         raise
     except BaseException as error:
-        recording.ended_by = type(error)
+        recording.ended_with = error
         error.__traceback__ = _without_own_frames(error.__traceback__)
         sys.excepthook(type(error), error, error.__traceback__)
         if isinstance(error, KeyboardInterrupt):
@@ -194,16 +210,23 @@ def _without_own_frames(traceback: types.TracebackType | None) -> types.Tracebac
     return kept[0] if kept else None
 
 
+def _tell_of_the_interruption() -> None:
+    """Have Python end as one that Ctrl-C ended. It knows by the text that it ran last, and saving runs some (a named
+    tuple is made by one)."""
+    with contextlib.suppress(KeyboardInterrupt):
+        exec("raise KeyboardInterrupt")
+
+
 class ScriptRecording:
     """The recording of one script: begun by its first import of transformers, saved when Python ends.
 
     Raises RecordingError for a zoom or steps that there are not.
     """
 
-    def __init__(self, output: Path, zoom: tuple[str, ...], steps: int | None) -> None:
+    def __init__(self, output: Path | None, zoom: tuple[str, ...], steps: int | None, page: Path | None = None) -> None:
         checked_zoom(zoom, steps)
-        self.output = output
-        self.ended_by: type[BaseException] | None = None
+        self.output, self.page = output, page
+        self.ended_with: BaseException | None = None
         self._zoom = zoom
         self._steps = steps
         self._recorder: Recorder | None = None
@@ -231,17 +254,27 @@ class ScriptRecording:
         """End the recording, save it and say in one line where it is. A forked child leaves that to its parent."""
         if os.getpid() == self._process:
             print(f"helpers: {self._save()}", file=self._stream, flush=True)
+        if isinstance(self.ended_with, KeyboardInterrupt):
+            _tell_of_the_interruption()
 
     def _save(self) -> str:
+        places = " and ".join(str(path) for path in (self.output, self.page) if path is not None)
         if self._recorder is None:
-            return f"nothing was recorded, and {self.output} was not written: {self._not_begun}"
-        self._recorder.__exit__(self.ended_by, None, None)
+            return f"nothing was recorded, and {places} was not written: {self._not_begun}"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they are told in the line below
+            self._recorder.__exit__(type(self.ended_with) if self.ended_with else None, self.ended_with, None)
         recording = self._recorder.recording
         try:
-            recording.save(self.output)
-        except OSError as error:
-            return f"error: the recording could not be saved to {self.output}: {error}"
+            if self.output is not None:
+                recording.save(self.output)
+            if self.page is not None:
+                from .views.player import save_page
+
+                save_page(recording, self.page)
+        except (OSError, RecordingError) as error:
+            return f"error: the recording could not be saved to {places}: {error}"
         told = "".join(f" (warning: {warning})" for warning in recording.warnings)
         if not len(recording):
-            return f"no function of the call path ran; an empty recording is in {self.output}{told}"
-        return f"{len(recording)} events recorded in {self.output}{told}"
+            return f"no function of the call path ran; an empty recording is in {places}{told}"
+        return f"{len(recording)} events recorded in {places}{told}"

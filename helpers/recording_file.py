@@ -1,30 +1,49 @@
-"""The file of a recording: gzip-compressed JSON with a schema version. Read as data, never unpickled, never run."""
+"""The file of a recording: JSON with a schema version, compressed with gzip except where its name ends in ".json".
+
+Read as data, never unpickled, never run; whether it is compressed is told by its content, not by its name.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
+import re
 import zlib
 from pathlib import Path
 
 import numpy as np
 
-from . import readings_file
-from .events import EVENT_COLUMNS, KINDS, LINE_COLUMNS, MEMORY_COLUMNS, STATUSES, STEP_COLUMNS, RecordingError
+from . import rank_columns, readings_file
+from . import recording_checks as checks
+from .events import (
+    CACHE_COLUMNS,
+    EVENT_COLUMNS,
+    LINE_COLUMNS,
+    MEMORY_COLUMNS,
+    NOT_OBSERVED,
+    STEP_COLUMNS,
+    RecordingError,
+)
 from .recording import Recording
-from .rows import Function, LandmarkStatus, LoadRow, TensorSpec
+from .rows import Function, LandmarkStatus, LoadRow, TensorSpec, WeightRow
 from .whole_file import write_whole
 
 FORMAT = "transformers call path recording"
-SCHEMA = 1
-LARGEST = 2**30  # bytes of JSON; a larger file is refused rather than filling the memory
+SCHEMA = 1  # of a recording of one process
+SCHEMA_OF_RANKS = 2  # of a merged one, which would be misread as one process by what reads schema 1 only
+PLAIN = ".json"  # the end of a name whose content is text, for an editor or jq
+LARGEST = 2**28  # bytes of JSON; a larger file is refused rather than filling the memory
+# that older files do not have: not observed there
+LATER_COLUMNS = {"step_rows": ("tokens",), "memory_series": ("parameters_virtual",)}
+_ESCAPED_SURROGATE = re.compile(rb"(?<!\\)(?:\\\\)*\\u[dD][89a-fA-F]")
 
 
 def document(recording: Recording) -> dict:
     """The recording as plain JSON values."""
     return {
         "format": FORMAT,
-        "schema": SCHEMA,
+        "schema": SCHEMA_OF_RANKS if recording.ranks else SCHEMA,
         "environment": recording.environment,
         "functions": [list(function) for function in recording.functions],
         "paths": recording.paths,
@@ -36,12 +55,19 @@ def document(recording: Recording) -> dict:
         "events": _pack(recording.events),
         "memory_series": _pack(recording.memory_series),
         "step_rows": _pack(recording.step_rows),
+        "cache_rows": _pack(recording.cache_rows),
         "line_rows": _pack(recording.line_rows),
-        "loads": {name: [getattr(row, name) for row in recording.loads] for name in LoadRow._fields},
+        "loads": _by_column(LoadRow, recording.loads),
+        "weights": _by_column(WeightRow, recording.weight_rows),
         "sources": recording.sources,
         "warnings": recording.warnings,
+        **({"ranks": rank_columns.packed(recording)} if recording.ranks else {}),
         **readings_file.document(recording),
     }
+
+
+def _by_column(kind: type, rows: list[tuple]) -> dict[str, list]:
+    return {name: [getattr(row, name) for row in rows] for name in kind._fields}
 
 
 def _pack(columns: dict[str, np.ndarray]) -> dict[str, list[int]]:
@@ -57,8 +83,11 @@ def _pack(columns: dict[str, np.ndarray]) -> dict[str, list[int]]:
     return {name: values.tolist() for name, values in packed.items()}
 
 
-def _unpack(packed: dict[str, list[int]], names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    columns = {name: np.asarray(packed[name], dtype=np.int64) for name in names}
+def _unpack(content: dict, table: str, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    packed = checks.a_dict(content[table])
+    later = [name for name in LATER_COLUMNS.get(table, ()) if name not in packed]
+    columns = {name: checks.integers(name, packed[name]) for name in names if name not in later}
+    columns |= {name: np.full(len(columns[names[0]]), NOT_OBSERVED, dtype=np.int64) for name in later}
     if len({len(values) for values in columns.values()}) > 1:
         raise ValueError("columns of different lengths")
     for name in ("start", "time"):
@@ -76,15 +105,19 @@ def save(recording: Recording, path: Path) -> Path:
     if not recording.finished:
         raise RecordingError("This recording is still running: save it after the `with record()` block has ended.")
     text = json.dumps(document(recording), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    data = gzip.compress(text.encode("utf-8"), compresslevel=9, mtime=0)
-    return write_whole(path, data)
+    data = text.encode("utf-8")
+    if len(data) > LARGEST:
+        raise RecordingError(
+            f"This recording has {len(data)} bytes, more than the {LARGEST} that a file may hold: record fewer steps "
+            "in full, or a coarser zoom."
+        )
+    return write_whole(path, data if path.name.endswith(PLAIN) else gzip.compress(data, compresslevel=9, mtime=0))
 
 
 def load(path: Path) -> Recording:
     """See `Recording.load`."""
     try:
-        with gzip.open(path, "rb") as file:
-            data = file.read(LARGEST + 1)
+        data = _read(path)
     except FileNotFoundError:
         raise RecordingError(f"There is no recording at {path}.") from None
     except (OSError, EOFError, zlib.error) as error:
@@ -94,92 +127,78 @@ def load(path: Path) -> Recording:
     if len(data) > LARGEST:
         raise RecordingError(f"{path} unpacks to more than {LARGEST} bytes and is refused.")
     try:
-        content = json.loads(data)
+        content = json.loads(data, parse_constant=_refuse_constant)
+        if _ESCAPED_SURROGATE.search(data):
+            json.dumps(content, ensure_ascii=False).encode("utf-8")  # half a character is no text: nothing can save it
     except (ValueError, RecursionError) as error:
         raise RecordingError(f"{path} is damaged: its content is not JSON ({error}).") from error
     return _from_document(content, path)
+
+
+def _read(path: Path) -> bytes:
+    """The JSON of the file, to one byte more than is accepted."""
+    with path.open("rb") as file:
+        is_plain = file.read(1) == b"{"
+        file.seek(0)
+        with contextlib.nullcontext(file) if is_plain else gzip.GzipFile(fileobj=file) as unpacked:
+            return unpacked.read(LARGEST + 1)
 
 
 def _from_document(content: object, path: Path) -> Recording:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise RecordingError(f"{path} is not a recording of the call path.")
     schema = content.get("schema")
-    if not isinstance(schema, int) or schema > SCHEMA:
+    if type(schema) is not int or not SCHEMA <= schema <= SCHEMA_OF_RANKS:
         raise RecordingError(
-            f"{path} has schema {schema!r}; this version reads up to {SCHEMA}. Update the helpers package."
+            f"{path} has schema {schema!r}; this version reads up to {SCHEMA_OF_RANKS}. Update the helpers package."
         )
     try:
         recording = Recording(
-            environment=dict(content["environment"]),
-            functions=[Function(*row) for row in content["functions"]],
-            paths=[str(name) for name in content["paths"]],
-            threads=[str(name) for name in content["threads"]],
-            specs=[TensorSpec(row[0], tuple(row[1]), *row[2:]) for row in content["specs"]],
-            tensor_lists=[tuple(map(int, row)) for row in content["tensor_lists"]],
-            value_lists=[tuple((str(name), value) for name, value in row) for row in content["value_lists"]],
-            landmark_statuses=[LandmarkStatus(*row) for row in content["landmark_statuses"]],
-            events=_unpack(content["events"], EVENT_COLUMNS),
-            memory_series=_unpack(content["memory_series"], MEMORY_COLUMNS),
-            step_rows=_unpack(content["step_rows"], STEP_COLUMNS),
-            line_rows=_unpack(content["line_rows"], LINE_COLUMNS),
+            environment=checks.environment(content["environment"]),
+            functions=_rows(Function, content["functions"]),
+            paths=checks.texts(content["paths"]),
+            threads=checks.texts(content["threads"]),
+            specs=_rows(TensorSpec, content["specs"]),
+            tensor_lists=[tuple(checks.integers("tensor_lists", row).tolist()) for row in content["tensor_lists"]],
+            value_lists=[_named_values(row) for row in content["value_lists"]],
+            landmark_statuses=_rows(LandmarkStatus, content["landmark_statuses"]),
+            events=_unpack(content, "events", EVENT_COLUMNS),
+            memory_series=_unpack(content, "memory_series", MEMORY_COLUMNS),
+            step_rows=_unpack(content, "step_rows", STEP_COLUMNS),
+            cache_rows=_unpack(content, "cache_rows", CACHE_COLUMNS) if "cache_rows" in content else _no_cache_rows(),
+            line_rows=_unpack(content, "line_rows", LINE_COLUMNS),
             value_rows=readings_file.value_rows(content),
             samples=readings_file.sample_rows(content),
-            loads=_load_rows(content["loads"]),
-            sources={str(name): _text(source) for name, source in content["sources"].items()},
-            warnings=[_text(warning) for warning in content["warnings"]],
+            loads=checks.rows(LoadRow, content["loads"]),
+            weight_rows=checks.rows(WeightRow, content["weights"]) if "weights" in content else [],
+            sources={name: checks.text(source) for name, source in checks.a_dict(content["sources"]).items()},
+            warnings=checks.texts(content["warnings"]),
+            ranks=rank_columns.unpacked(content["ranks"]) if schema == SCHEMA_OF_RANKS else {},
             finished=True,
         )
-        _check_indexes(recording)
+        checks.check(recording)
         readings_file.check(recording)
+        rank_columns.checked(recording)
     except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
         raise RecordingError(f"{path} is damaged: {type(error).__name__}: {error}.") from error
     return recording
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"text expected, {type(value).__name__} found")
-    return value
+def _shape(sizes: list[int] | None) -> tuple[int, ...] | None:
+    return None if sizes is None else tuple(sizes)
 
 
-def _load_rows(columns: dict[str, list]) -> list[LoadRow]:
-    rows = [LoadRow(*values) for values in zip(*(columns[name] for name in LoadRow._fields), strict=True)]
-    return [row._replace(disk_shape=None if row.disk_shape is None else tuple(row.disk_shape)) for row in rows]
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number that a recording holds")
 
 
-def _check_indexes(recording: Recording) -> None:
-    """Every index points at something, so that no later question fails half-way. Raises ValueError."""
-    events = recording.events
-    count = len(recording)
-    limits = {
-        "kind": (0, len(KINDS)),
-        "function": (0, len(recording.functions)),
-        "path": (-1, len(recording.paths)),
-        "thread": (0, len(recording.threads)),
-        "parent": (-1, count),
-        "inputs": (0, len(recording.tensor_lists)),
-        "outputs": (0, len(recording.tensor_lists)),
-        "arguments": (0, len(recording.value_lists)),
-        "result": (0, len(recording.value_lists)),
-        "memory_before": (-1, len(recording.memory_series["time"])),
-        "memory_after": (-1, len(recording.memory_series["time"])),
-        "status": (0, len(STATUSES)),
-    }
-    for name, (low, high) in limits.items():
-        values = events[name]
-        if count and (values.min() < low or values.max() >= high):
-            raise ValueError(f"event column {name!r} points outside its table")
-    if count and (events["parent"] >= np.arange(count)).any():
-        raise ValueError("an event comes before the event around it")
-    lines = recording.line_rows
-    for name, high in (
-        ("event", count),
-        ("tensors", len(recording.tensor_lists)),
-        ("values", len(recording.value_lists)),
-    ):
-        if len(lines[name]) and (lines[name].min() < 0 or lines[name].max() >= high):
-            raise ValueError(f"line column {name!r} points outside its table")
-    if any(not 0 <= index < len(recording.specs) for row in recording.tensor_lists for index in row):
-        raise ValueError("a tensor list points outside the tensor descriptions")
-    if any(not -1 <= status.function < len(recording.functions) for status in recording.landmark_statuses):
-        raise ValueError("a landmark points outside the functions")
+def _rows(kind: type, rows: object) -> list[tuple]:
+    return [checks.row(kind, row) for row in checks.a_list(rows)]
+
+
+def _named_values(row: object) -> tuple[tuple[str, object], ...]:
+    return tuple((checks.text(name), checks.plain(value)) for name, value in checks.a_list(row))
+
+
+def _no_cache_rows() -> dict[str, np.ndarray]:
+    return {name: np.zeros(0, dtype=np.int64) for name in CACHE_COLUMNS}

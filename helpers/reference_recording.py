@@ -3,8 +3,9 @@
     python -m helpers.reference_recording [FILE]
 
 makes it in the transformers that is installed, by default at helpers/recordings/whole_call_VERSION.json.gz, in about
-a minute. The one of 4.47.1, the article's version, is committed, because five of the article's landmarks exist only
-there; `committed()` reads it. CONTRIBUTING.md tells how it is made again.
+a minute. Those of the tested versions are committed: 4.47.1 is the article's, and five of the article's landmarks exist
+only there; the others show what has moved since. `committed()` reads them. helpers/recordings/README.md tells how each
+was made.
 
 What a reader finds in it does not depend on the machine: landmarks, shapes, dtypes, counts, order. Times, memory,
 thread counts and the processor do, and are those of the machine that made it, named in its environment.
@@ -18,11 +19,16 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from . import article, checkpoints, landmarks
+from .recorder_settings import DEFAULT_ZOOM
 from .recording import Recording
 
 ARTICLE_VERSION = "4.47.1"
 FOLDER = Path(__file__).parent / "recordings"
 SEED = 0
+ZOOM = (*DEFAULT_ZOOM, "sampling")
+"""The default zoom, and sampling, which holds the id of each new token and how probable it was."""
+CLOSER_ZOOM = ("landmarks", "modules", "functions", "lines", "memory", "sampling")
+"""The default zoom, and functions, the lines in which a load decides, and sampling: what the player can show."""
 SOURCES_FROM = ("transformers", "accelerate", "safetensors")
 """The packages whose sources travel along: they are under the Apache License 2.0, as this project is. Those of torch
 and of Python's own library are under other licences, and are left out."""
@@ -47,9 +53,11 @@ def prompt(tokenizer) -> str:
     return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
 
 
-def make() -> Recording:
-    """Run the script and record it with the default zoom, on the CPU, in float32, with a fixed seed.
+def make(*zoom: str, checkpoint: Path | None = None) -> Recording:
+    """Run the script and record it, on the CPU, in float32, with a fixed seed. `zoom`: as record() takes it, else ZOOM.
+    `checkpoint`: the folder of another one than the demo checkpoint; how long its prompt is, is then not checked.
 
+    The environment also holds sampled_prompt, sampled_seed and sampled_text (what the model wrote behind the prompt).
     Two loads, because 4.47 has two ways: load 0 without a device map; load 1 with device_map="cpu", which goes the
     way of the article's device_map="cuda", and whose model generates. The checkpoint is named by a relative path, so
     that no folder of this machine enters. Raises CheckpointError when the demo checkpoint cannot be had, and
@@ -61,9 +69,10 @@ def make() -> Recording:
     from . import compat
     from .recorder import record
 
-    checkpoint = checkpoints.demo()
+    is_demo = checkpoint is None or (checkpoints.demo_is_built() and checkpoint == checkpoints.demo())
+    checkpoint = checkpoints.demo() if is_demo else checkpoint
     dtype = compat.dtype_argument(torch.float32)
-    with contextlib.chdir(checkpoint.parent), torch.random.fork_rng(), record() as recording:
+    with contextlib.chdir(checkpoint.parent), torch.random.fork_rng(), record(*(zoom or ZOOM)) as recording:
         AutoModelForCausalLM.from_pretrained(checkpoint.name, **dtype)
         model = AutoModelForCausalLM.from_pretrained(checkpoint.name, device_map="cpu", **dtype)
         tokenizer = AutoTokenizer.from_pretrained(checkpoint.name)
@@ -74,8 +83,11 @@ def make() -> Recording:
             **article.SAMPLING,
         )  # fmt: skip
         torch.manual_seed(SEED)
-        generator(text)
-    check(recording)
+        (written,) = generator(text)
+    if is_demo:
+        check(recording)
+    new_text = written["generated_text"].removeprefix(text)
+    recording.environment |= {"sampled_prompt": text, "sampled_seed": SEED, "sampled_text": new_text}
     recording.sources = {name: text for name, text in recording.sources.items() if name.split(".")[0] in SOURCES_FROM}
     recording.environment["sources_licence"] = f"{SOURCES_LICENCE}: {', '.join(SOURCES_FROM)}"
     return recording
@@ -97,9 +109,12 @@ def path(version: str) -> Path:
     return FOLDER / f"whole_call_{version}.json.gz"
 
 
-def committed() -> Recording:
-    """The recording made in 4.47.1. Raises RecordingError when its file is missing or damaged."""
-    with as_file(files("helpers").joinpath("recordings", path(ARTICLE_VERSION).name)) as file:
+def committed(version: str | None = None) -> Recording:
+    """The recording made in a tested version of transformers, by default ARTICLE_VERSION.
+
+    Raises RecordingError when its file is missing or damaged.
+    """
+    with as_file(files("helpers").joinpath("recordings", path(version or ARTICLE_VERSION).name)) as file:
         return Recording.load(file)
 
 

@@ -52,7 +52,9 @@ class LoadRow(NamedTuple):
     """One tensor of a checkpoint, or one parameter that the checkpoint does not hold; None: not observed.
 
     `status`: loaded, renamed (the model has another name for it), offloaded (left on disk), mismatched (other shape),
-    unexpected (in the file only), missing (in the model only), tied (a further name of another parameter's memory).
+    unexpected (in the file only), missing (in the model only), tied (a further name of another parameter's memory);
+    of a load that an error ended (out of memory, say) placed (it was in its module by then) or not reached. A tensor
+    that is split into several parameters has a row for each; its byte range stands in the first.
     """
 
     load: int  # number of the load in the recording, from 0
@@ -72,6 +74,20 @@ class LoadRow(NamedTuple):
     finished: int | None
     placed: int | None  # when it was put into its module
     tied_to: str | None
+    shape: tuple[int, ...] | None = None  # in memory of this process: of a sharded parameter its own part
+    placement: str | None = None  # of a parameter of several ranks: "Shard(dim=0) of 3"; None for one of one process
+    copy_began: int | None = None  # nanoseconds since the load's first copy to that GPU began, on the GPU's clock
+    copy_ended: int | None = None
+
+
+class WeightRow(NamedTuple):
+    """The parameters and buffers of one module itself, without its children's, when its model was first called."""
+
+    path: str  # of the module in its model
+    dtype: str
+    nbytes: int
+    device: str  # where they lie: cpu, cuda:0, disk; meta where nothing says
+    execution_device: str  # where an offload hook moves them for a call; without one the same
 
 
 class SampleRow(NamedTuple):

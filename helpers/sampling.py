@@ -15,6 +15,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -38,6 +39,7 @@ __all__ = [
     "Stage",
     "distribution",
     "installed_defaults",
+    "library_chain",
     "next_token_logits",
     "parameter_names",
 ]
@@ -52,7 +54,8 @@ def parameter_names() -> tuple[str, ...]:
 
 
 def next_token_logits(model, tokenizer, prompt: str | Sequence[int]) -> NextTokenLogits:
-    """Run `model` once over `prompt` (a text, or its token ids) and return the logits of the token after it.
+    """Run `model` once over `prompt` (a text, or its token ids: a list, or an array or tensor of shape (tokens,) or
+    (1, tokens)) and return the logits of the token after it.
 
     They are taken from `generate()` itself (`output_logits=True`), float32, shape (vocabulary,), on the CPU.
     Raises SamplingError for an empty prompt, several prompts, ids outside the vocabulary, a prompt longer
@@ -80,12 +83,17 @@ def _prompt_ids(tokenizer, prompt) -> list[int]:
         prompt = prompt.tolist()
     if not isinstance(prompt, list | tuple):
         raise SamplingError(f"a prompt is a text or a list of token ids, not {type(prompt).__name__}.")
-    if any(not isinstance(part, int) for part in prompt):
+    if len(prompt) == 1 and isinstance(prompt[0], list | tuple):
+        prompt = prompt[0]  # one row, as tokenizers give it: of shape (1, tokens)
+    if any(isinstance(part, str | list | tuple) for part in prompt):
         raise SamplingError(
             f"a batch of {len(prompt)} prompts was given, but one next token has one distribution: "
             "give one text (or one list of token ids) and call again for the next."
         )
-    return list(prompt)
+    wrong = next((part for part in prompt if isinstance(part, bool) or not isinstance(part, Integral)), None)
+    if wrong is not None:
+        raise SamplingError(f"a token id is a whole number, not {wrong!r}: give a text or a list of token ids.")
+    return [int(part) for part in prompt]
 
 
 def _check_ids(ids: list[int], text_config) -> None:
@@ -147,7 +155,7 @@ def distribution(
     input_ids = torch.tensor([logits.input_ids], device=model.device)
     messages: list[str] = []
     with _library_messages(messages):
-        config, processors = _library_chain(model, settings, input_ids, logits_processor)
+        config, processors = _chain(model, settings, input_ids, logits_processor)
         start = Stage("raw logits", {}, logits.logits, np.empty(0, dtype=np.int64), 0)
         scores = torch.tensor(logits.logits[None], device=model.device)
         stages = tuple(_run(processors, input_ids, scores))
@@ -165,7 +173,17 @@ def distribution(
     )
 
 
-def _library_chain(model, settings: SamplingSettings, input_ids: torch.Tensor, own: Sequence):
+def library_chain(model, settings: SamplingSettings, logits_processor: Sequence = ()) -> list:
+    """The processors that `model.generate(**settings.arguments())` would apply, in its order.
+
+    Raises SamplingError as `distribution` does.
+    """
+    with _library_messages([]):
+        _, processors = _chain(model, settings, torch.tensor([[0]], device=model.device), logits_processor)
+    return list(processors)
+
+
+def _chain(model, settings: SamplingSettings, input_ids: torch.Tensor, own: Sequence):
     from transformers import LogitsProcessorList
     from transformers.generation.configuration_utils import GenerationMode
 
@@ -226,8 +244,8 @@ def _run(processors: Sequence, input_ids: torch.Tensor, scores: torch.Tensor) ->
 
 
 def _check_stage(stage: Stage) -> None:
-    if np.isnan(stage.scores).any():
-        raise SamplingError(f"{stage.label()} gave NaN scores: check its parameters.")
+    if not (stage.scores < np.inf).all():
+        raise SamplingError(f"{stage.label()} gave scores that are NaN or +inf: check its parameters.")
     if stage.kept == 0:
         raise SamplingError(f"{stage.label()} removed the last possible token: nothing is left to choose from.")
 
@@ -254,6 +272,17 @@ def _removed_by(start: Stage, stages: Sequence[Stage]) -> np.ndarray:
         removed_by[stage.removed_ids] = index
         removed_by[~np.isneginf(stage.scores)] = KEPT  # a processor may bring a token back (forced tokens do)
     return removed_by
+
+
+@contextlib.contextmanager
+def library_messages() -> Iterator[list[str]]:
+    """What the library warns of inside the block, in the list that the block is given, and not on stderr.
+
+    Warnings of 4.x are in the list when the block has ended; the log messages of 5.x at once.
+    """
+    collected: list[str] = []
+    with _library_messages(collected):
+        yield collected
 
 
 @contextlib.contextmanager

@@ -6,7 +6,9 @@ import numpy as np
 
 from .events import NOT_OBSERVED, RecordingError
 from .queries import MILLISECOND, missing, require_finished
+from .rank_columns import event_ranks, ranks_of, with_rank
 from .recording import Recording
+from .rows import WeightRow
 from .tables import Table
 
 
@@ -15,11 +17,12 @@ def steps(recording: Recording) -> Table:
     require_finished(recording)
     rows, events = recording.step_rows, recording.events
     resident = recording.memory_series["resident"]
+    ranks, own = ranks_of(recording, "step_rows"), event_ranks(recording)
     count = [
-        int(((events["generation"] == generation) & (events["step"] == step)).sum())
-        for generation, step in zip(rows["generation"], rows["step"], strict=True)
+        int(((events["generation"] == generation) & (events["step"] == step) & (own == rank)).sum())
+        for generation, step, rank in zip(rows["generation"], rows["step"], ranks, strict=True)
     ]
-    return Table.of(
+    table = Table.of(
         {
             "generation": rows["generation"],
             "step": rows["step"],
@@ -27,6 +30,7 @@ def steps(recording: Recording) -> Table:
             "milliseconds": (rows["end"] - rows["start"]) / MILLISECOND,
             "kept": rows["kept"].astype(bool),
             "events": count,
+            "tokens": missing(rows["tokens"]),
             "kv_tokens": missing(rows["kv_tokens"]),
             "kv_bytes": missing(rows["kv_bytes"]),
             "resident": missing(
@@ -35,6 +39,41 @@ def steps(recording: Recording) -> Table:
         },
         volatile=("milliseconds", "resident"),
     )
+    return with_rank(recording, table, ranks)
+
+
+def kv_cache(recording: Recording, step: int | None) -> Table:
+    """See `Recording.kv_cache`."""
+    require_finished(recording)
+    rows = recording.cache_rows
+    if step is not None and not (recording.step_rows["step"] == step).any():
+        raise RecordingError(f"There is no step {step}: {len(recording.step_rows['step'])} steps were observed.")
+    chosen = np.ones(len(rows["step"]), dtype=bool) if step is None else rows["step"] == step
+    layers = rows["layers"][chosen]
+    each = {name: np.repeat(values[chosen], layers) for name, values in rows.items()}
+    within_run = np.arange(layers.sum()) - np.repeat(np.cumsum(layers) - layers, layers)
+    table = Table.of(
+        {
+            "generation": each["generation"],
+            "step": each["step"],
+            "layer": each["first_layer"] + within_run,
+            **{name: missing(each[name]) for name in ("tokens", "capacity", "nbytes")},
+        }
+    )
+    return with_rank(recording, table, np.repeat(ranks_of(recording, "cache_rows")[chosen], layers))
+
+
+def weights(recording: Recording) -> Table:
+    """See `Recording.weights`."""
+    require_finished(recording)
+    if "modules" not in recording.environment.get("zoom", ()):
+        raise RecordingError(
+            'This recording has no module calls. Record them with record("modules") or plain record().'
+        )
+    if not recording.weight_rows:
+        raise RecordingError("No module with weights was called in this recording: run the model inside the block.")
+    table = Table.of([row._asdict() for row in recording.weight_rows], list(WeightRow._fields))
+    return with_rank(recording, table, ranks_of(recording, "weight_rows"))
 
 
 def memory(recording: Recording) -> Table:
@@ -45,4 +84,5 @@ def memory(recording: Recording) -> Table:
     series = recording.memory_series
     columns = {"milliseconds": series["time"] / MILLISECOND}
     columns |= {name: missing(values) for name, values in series.items() if name != "time"}
-    return Table.of(columns, volatile=tuple(columns))
+    table = Table.of(columns, volatile=tuple(columns))
+    return with_rank(recording, table, ranks_of(recording, "memory_series"))

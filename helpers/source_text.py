@@ -1,4 +1,7 @@
-"""source(): the text of a function as it was installed where the recording was made. See `Recording.source`."""
+"""source(): the text of a function as it was installed where the recording was made. See `Recording.source`.
+
+It comes from the recording; what did not travel with it, from the files of the same release, where it is installed.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from dataclasses import dataclass
 from html import escape
 
 from .events import RecordingError
+from .installed_source import installed_text
 from .permalinks import permalink
 from .queries import require_finished
 from .recording import Recording
@@ -61,7 +65,7 @@ class Source:
             place += f" (no permalink: {escape(self.no_permalink)})"
         # The gutter is left out when the text is selected and copied.
         body = "\n".join(
-            f'<span style="user-select:none;opacity:.6">{escape(gutter)}  </span>{escape(line)}'
+            f'<span style="user-select:none;opacity:.8">{escape(gutter)}  </span>{escape(line)}'
             for gutter, line in self._marked()
         )
         return (
@@ -86,7 +90,9 @@ def source(recording: Recording, event: object) -> Source:
     function = recording.functions[index]
     text = recording.sources.get(f"{function.module}:{function.qualname}")
     if text is None or _is_another_function(recording, function):
-        raise RecordingError(_why_missing(recording, index))
+        text, reason = installed_text(function, recording.environment)
+        if text is None:
+            raise RecordingError(_why_missing(recording, index, reason))
     last_line = function.line + len(_lines(text)) - 1
     link, reason = permalink(function.file, function.line, last_line, recording.environment)
     executed = _executed_lines(recording, int(event))
@@ -109,16 +115,21 @@ def _is_another_function(recording: Recording, function: Function) -> bool:
     return len(twins) > 1
 
 
-def _why_missing(recording: Recording, index: int) -> str:
+def _why_missing(recording: Recording, index: int, not_here: str) -> str:
     function = recording.functions[index]
     name = f"{function.module}:{function.qualname}"
     if not function.line:
         return f"{name} is a builtin: it has no Python source."
     if name in recording.sources:
-        return f"Several functions are called {name}: which of them the recording's text belongs to is not known."
+        return (
+            f"Several functions are called {name}: which of them the recording's text belongs to is not known, and the "
+            f"installed text is not that of the recording: {not_here}."
+        )
     if index in {status.function for status in recording.landmark_statuses}:
-        return f"The source of {name} is not in this recording: {function.file} could not be read when it was made."
+        why = f"{function.file} could not be read when it was made"
+    else:
+        why = "sources travel for landmarks and for functions whose lines were recorded"
     return (
-        f"The source of {name} is not in this recording: sources travel for landmark functions only. "
-        f"Where the same versions are installed, read it at {function.location}."
+        f"The source of {name} is not in this recording ({why}), and not to be had here: {not_here}. Where the "
+        f"versions of the recording are installed, it stands at {function.location}."
     )

@@ -6,6 +6,7 @@ widths. As text a Table leaves those columns out; in HTML, and in the DataFrame 
 
 from __future__ import annotations
 
+import re
 from html import escape
 from typing import ClassVar
 
@@ -63,12 +64,23 @@ def _cell(name: str, value: object) -> str:
     if pd.api.types.is_scalar(value) and pd.isna(value):
         return "<td></td>"
     is_number = pd.api.types.is_number(value) and not isinstance(value, bool)
-    text = _formatter(name)(value) if _formatter(name) else str(value)
+    # a name may be of bytes in one table and of text in another: the parameters of a model, of a logits processor
+    text = _formatter(name)(value) if is_number and _formatter(name) else str(value)
     if len(text) > WIDEST_CELL:
         text = text[: WIDEST_CELL - 1] + "…"
+    shown = escape(text)
+    if name in _BREAKABLE or _VERSION.fullmatch(str(name)):
+        shown = shown.replace("_", "_<wbr>").replace(".", ".<wbr>")
+    if name == "permalink" and text:
+        shown = f'<a href="{escape(str(value))}" target="_blank" rel="noopener noreferrer">source</a>'
     side = "right" if is_number else "left"
-    return f'<td style="text-align:{side};max-width:24em;overflow-wrap:break-word">{escape(text)}</td>'
+    return f'<td style="text-align:{side};max-width:24em;overflow-wrap:break-word">{shown}</td>'
 
+
+_BREAKABLE = ("article", "function_4_47_1", "here")
+_VERSION = re.compile(r"\d+\.\d+\.\d+")
+"""Columns of names that may be broken at a dot or an underscore, so that the tables of `course` and `across_versions`
+fit a page; those of the latter are called after versions."""
 
 _BYTES = (
     "memory",
@@ -76,6 +88,8 @@ _BYTES = (
     "anonymous",
     "file_mapped",
     "parameters",
+    "parameters_virtual",
+    "activations",
     "kv_cache",
     "kv_bytes",
     "nbytes",

@@ -14,7 +14,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from helpers.events import CALL, STATUSES
 from helpers.probes.calls import backend
-from helpers.probes.watch import BuiltinWatch, Watch
+from helpers.probes.lines import LineProbe
+from helpers.probes.watch import BuiltinWatch, Watch, call_reader
 
 
 class ValueDescriber:
@@ -23,13 +24,18 @@ class ValueDescriber:
     def __init__(self):
         self.kept = [""]
 
+    def description(self, names, values):
+        self.kept.append(", ".join(f"{name}={value!r}" for name, value in zip(names, values, strict=True)))
+        return len(self.kept) - 1
+
+    def description_of_one(self, names, value):
+        return self.description(names, (value,))
+
     def describe(self, named):
-        self.kept.append(", ".join(f"{name}={value!r}" for name, value in named))
-        return 0, len(self.kept) - 1
-
-
-class NoSteps:
-    generation = step = -1
+        """For the lines: (list of tensors, list of values); equal ones once, as the describer of recordings does."""
+        names, values = zip(*named, strict=True) if (named := list(named)) else ((), ())
+        text = self.kept[self.description(names, values)]
+        return 0, self.kept.index(text)
 
 
 def plain(a, *rest, b=2, **more):
@@ -126,9 +132,81 @@ def scenario():
     other_caller(2)
 
 
-def run():
-    from helpers.probes.watch import call_reader, result_closer
+def counts(n):
+    total = 0
+    for number in range(n):
+        total += number
+    return total
 
+
+def found(a):
+    return not_found(a) + 1
+
+
+def not_found(a):
+    return a
+
+
+def boundary(a):
+    return a
+
+
+def told(a):
+    return a
+
+
+def rest_of_the_interface():
+    """Functions found as they are called, lines, hooks added while it runs, and steps of which nothing is kept."""
+    describer = ValueDescriber()
+    names, seen = [], []
+
+    def reader(function):
+        names.append(function.__qualname__)
+        return call_reader(function.__code__, len(names) - 1, describer)
+
+    def find(code):
+        looked_at.append(code.co_name)
+        return Watch(code, reader(found)) if code is found.__code__ else None
+
+    looked_at: list[str] = []
+    step = Watch(boundary.__code__, reader(boundary))
+    step.boundary = True
+    step.on_enter = lambda frame: seen.append(f"enters with {frame.f_locals['a']}")
+    step.on_exit = lambda value: seen.append(f"leaves with {value}")
+    watches = [step, Watch(plain.__code__, reader(plain)), Watch(counts.__code__, reader(counts))]
+    ticks = iter(range(10**6))
+    lines = LineProbe([counts.__code__], describer, lambda: next(ticks))
+    gcd = BuiltinWatch(math.gcd, calls_builtin.__code__, len(names), {"x": "x", "y": "y"}, False)
+    names.append("gcd")
+    probe = backend()(watches, [gcd], describer, None, lambda: next(ticks), find, lines)
+    probe.start()
+    try:
+        for _ in range(2):
+            found(1)
+        counts(2)
+        probe.tell(told.__code__, lambda frame: seen.append("told"), None)
+        told(1)
+        for keeping in (False, True):
+            probe.set_keeping(keeping)
+            plain(keeping)
+            found(keeping)
+            boundary(keeping)
+            calls_builtin(keeping, 1)
+            told(keeping)
+    finally:
+        probe.stop()
+        probe.close_open_calls()
+    told(2)  # off means off
+    base = counts.__code__.co_firstlineno
+    return {
+        "functions": [[names[start[2]], describer.kept[start[4]]] for start in sorted(probe.log.start_rows())],
+        "lines": [[number - base, describer.kept[values]] for _, number, _, _, values in lines.rows],
+        "hooks": seen,
+        "looked at": [looked_at.count(name) for name in ("found", "not_found")],
+    }
+
+
+def run():
     describer = ValueDescriber()
     names = {}
     watches = []
@@ -136,11 +214,11 @@ def run():
         code = function.__code__
         names[len(names)] = function.__qualname__
         reader = call_reader(code, len(names) - 1, describer)
-        watches.append(Watch(code, reader, result_closer(describer), kind=CALL))
+        watches.append(Watch(code, reader, kind=CALL))
     code = only_from_plain.__code__
     names[len(names)] = "only_from_plain"
     reader = call_reader(code, len(names) - 1, describer)
-    watches.append(Watch(code, reader, result_closer(describer), accepts=called_by_guarded))
+    watches.append(Watch(code, reader, accepts=called_by_guarded))
     builtins = []
     for caller, builtin, name in (
         (calls_builtin, math.gcd, "gcd"),
@@ -152,7 +230,6 @@ def run():
         builtins.append(BuiltinWatch(builtin, caller.__code__, len(names) - 1, local_names, False))
     ticks = iter(range(10**6))
     probe = backend()(watches, builtins, describer, None, lambda: next(ticks))
-    probe.tracker = NoSteps()
     probe.start()
     try:
         scenario()
@@ -160,11 +237,11 @@ def run():
         probe.stop()
         probe.close_open_calls()
     scenario()  # off means off: nothing of this is recorded
-    ends = {end[0]: end for end in probe.log.ends}
-    functions = {start[0]: names[start[2]] for start in probe.log.starts}
+    ends = {end[0]: end for end in probe.log.end_rows()}
+    functions = {start[0]: names[start[2]] for start in probe.log.start_rows()}
     events = []
-    for index, _, _, _, _, arguments, thread, parent, *_ in sorted(probe.log.starts):
-        _, _, _, result, _, status = ends[index]
+    for index, _, _, _, arguments, thread, parent, *_ in sorted(probe.log.start_rows()):
+        _, _, result, _, status = ends[index]
         events.append(
             [
                 functions[index],
@@ -175,7 +252,8 @@ def run():
                 describer.kept[result],
             ]
         )
-    return {"python": sys.version.split()[0], "probe": probe.name, "events": events}
+    rest = rest_of_the_interface()
+    return {"python": sys.version.split()[0], "probe": probe.name, "events": events, "interface": rest}
 
 
 if __name__ == "__main__":

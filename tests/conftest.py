@@ -5,6 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.explorer_tools import axe, axe_script, browser, offline_page  # noqa: F401 (fixtures)
+from tests.lab_pages import open_lab, serve  # noqa: F401 (fixtures)
+from tests.model_pairs import demo_pair, pair, tiny_pair  # noqa: F401 (fixtures)
+from tests.player_pages import open_player, player_html, player_run  # noqa: F401 (fixtures)
+from tests.sampling_pages import open_sampling, sampling_html  # noqa: F401 (fixtures)
+from tests.site_tools import SETTINGS_OF_THE_READER, built_site, open_offline  # noqa: F401 (fixtures)
+
 # Before anything imports huggingface_hub, which reads them once.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
@@ -13,8 +20,7 @@ os.environ["TQDM_DISABLE"] = "1"
 
 @pytest.fixture(autouse=True)
 def _no_settings_of_the_reader(monkeypatch):
-    """Tests choose model, device and dtype themselves. TRACE_CACHE stays: the demo checkpoint is there."""
-    for name in ("TRACE_MODEL", "TRACE_DEVICE", "TRACE_DTYPE"):
+    for name in SETTINGS_OF_THE_READER:
         monkeypatch.delenv(name, raising=False)
 
 

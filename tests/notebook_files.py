@@ -11,6 +11,11 @@ def code_cell(source: str, *outputs, count: int | None = None):
     return v4.new_code_cell(source, execution_count=count, outputs=list(outputs))
 
 
+def markdown_cell(source: str):
+    """A markdown cell."""
+    return v4.new_markdown_cell(source)
+
+
 def text_output(text: str, name: str = "stdout"):
     """What print() leaves."""
     return v4.new_output("stream", name=name, text=text)

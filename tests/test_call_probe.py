@@ -30,8 +30,13 @@ def run_scenarios(python: str) -> dict:
 
 
 @pytest.fixture(scope="module")
-def events() -> list[tuple]:
-    return [tuple(event) for event in run_scenarios(sys.executable)["events"]]
+def results() -> dict:
+    return run_scenarios(sys.executable)
+
+
+@pytest.fixture(scope="module")
+def events(results) -> list[tuple]:
+    return [tuple(event) for event in results["events"]]
 
 
 def of(events, function):
@@ -87,10 +92,37 @@ def test_nothing_is_recorded_after_the_end(events):
     assert len(of(events, "plain")) == 1  # the script runs its scenario once more without the probe
 
 
+def test_functions_are_found_as_they_are_called_and_asked_about_once(results):
+    assert results["interface"]["functions"][:2] == [["found", "a=1"]] * 2
+    assert results["interface"]["looked at"] == [1, 1]
+
+
+def test_the_lines_of_a_named_function(results):
+    lines = results["interface"]["lines"]
+    assert [line for line, _ in lines] == [1, 2, 3, 2, 3, 2, 4]
+    assert [changed for _, changed in lines if "total" in changed] == ["total=0", "total=1"]
+
+
+def test_where_nothing_is_kept_the_boundaries_are_told_all_the_same(results):
+    interface = results["interface"]
+    assert interface["functions"][2:] == [
+        ["counts", "n=2"], ["plain", "a=True, b=2"], ["found", "a=True"], ["boundary", "a=True"],
+        ["gcd", "x=True, y=1"],
+    ]  # fmt: skip
+    assert [text for text in interface["hooks"] if text != "told"] == [
+        "enters with False", "leaves with False", "enters with True", "leaves with True",
+    ]  # fmt: skip
+
+
+def test_a_hook_that_is_added_while_the_probe_runs_is_called_in_every_step(results):
+    assert results["interface"]["hooks"].count("told") == 3
+
+
 def test_both_backends_give_equal_events():
     results = {name: run_scenarios(python) for name, python in pythons().items()}
     if len({result["probe"] for result in results.values()}) < 2:
         pytest.skip(f"only one backend can run here: found Python {', '.join(results)}; the other needs 3.11 or 3.12+")
     first, *others = results.values()
     for other in others:
-        assert other["events"] == first["events"], f"{other['python']} differs from {first['python']}"
+        for what in ("events", "interface"):
+            assert other[what] == first[what], f"{what}: {other['python']} differs from {first['python']}"

@@ -1,5 +1,6 @@
 """TRACE_MODEL: the reader's own model, a folder, a cached Hub id, or on a Hub that a local server plays."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -150,10 +151,10 @@ def test_pickled_weights_are_left_to_the_library(own_model):
 # The Hub. huggingface_hub reads its settings when it is imported, so each of these has a process of its own.
 
 
-def chosen_in_a_new_process(model: str, cache: Path, **environment: str) -> str:
+def chosen_in_a_new_process(model: str, cache: Path, before: str = "", **environment: str) -> str:
     """What `chosen()` returns, or "CheckpointError: ..." with its message; any other error fails the test."""
     program = (
-        "from helpers import checkpoints\n"
+        f"from helpers import checkpoints\n{before}\n"
         "try: print(checkpoints.chosen())\n"
         "except checkpoints.CheckpointError as error: print('CheckpointError:', error)"
     )
@@ -257,7 +258,8 @@ def test_what_the_hub_refuses(tmp_path, status, code, says):
 
 
 def file_answer(content: bytes) -> tuple[int, dict, bytes]:
-    return 200, {"ETag": '"etag"', "X-Repo-Commit": COMMIT}, content
+    etag = hashlib.sha256(content).hexdigest()  # the cache keeps one file for each
+    return 200, {"ETag": f'"{etag}"', "X-Repo-Commit": COMMIT}, content
 
 
 @pytest.mark.slow
@@ -279,6 +281,30 @@ def test_a_hub_model_with_gated_or_without_weights(tiny_checkpoint, tmp_path):
         answers["model.safetensors"] = 403, {"X-Error-Code": "GatedRepo"}, b""
         said = chosen_in_a_new_process("someone/else", tmp_path / "b", HF_ENDPOINT=endpoint)
         assert "someone/else is gated" in said
+
+
+SMALL_DISK = """
+import shutil
+usage = shutil.disk_usage("/")._replace(free=10_000)
+shutil.disk_usage = lambda folder: usage
+"""
+
+
+@pytest.mark.slow
+def test_a_hub_model_larger_than_the_free_disk_is_refused_before_the_download(tiny_checkpoint, tmp_path):
+    answers = {path.name: file_answer(path.read_bytes()) for path in tiny_checkpoint.iterdir()}
+    shards = sorted(path.name for path in tiny_checkpoint.glob("*.safetensors"))
+    with playing_the_hub(answers) as endpoint:
+        cache = tmp_path / "cache"
+        said = chosen_in_a_new_process("someone/else", cache, SMALL_DISK, HF_ENDPOINT=endpoint)
+        needed = sum((tiny_checkpoint / name).stat().st_size for name in shards)
+        assert f"someone/else that are still to be fetched have {needed / 1e9:.1f} GB, and 0.0 GB are free" in said
+        assert "set HF_HUB_CACHE to a folder on another disk, or unset TRACE_MODEL" in said
+        assert not list(cache.rglob("*.safetensors"))
+        assert chosen_in_a_new_process("someone/else", cache, HF_ENDPOINT=endpoint) == "someone/else"
+        del answers[shards[1]]
+        said = chosen_in_a_new_process("someone/else", tmp_path / "other", HF_ENDPOINT=endpoint)
+        assert f"model.safetensors.index.json of someone/else names {shards[1]}, which is not on the Hub" in said
 
 
 def test_a_hub_model_that_is_no_causal_language_model(tmp_path):

@@ -67,3 +67,24 @@ def test_a_pipeline_is_told_the_device_unless_accelerate_dispatched_the_model():
     assert compat.pipeline_device(model, "cpu") == {"device": "cpu"}
     model.hf_device_map = {"": "cpu"}
     assert compat.pipeline_device(model, "cpu") == {}
+
+
+def test_rope_of_a_llama_default_and_scaled():
+    from transformers import LlamaConfig
+
+    assert compat.rope_type_and_theta(LlamaConfig(rope_theta=5000.0)) == ("default", 5000.0)
+    scaled = LlamaConfig(rope_theta=5000.0, rope_scaling={"rope_type": "linear", "factor": 2.0})
+    assert compat.rope_type_and_theta(scaled) == ("linear", 5000.0)
+
+
+def test_cached_key_and_value_are_those_of_the_layer(tiny_checkpoint):
+    import torch
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_checkpoint)
+    with torch.no_grad():
+        outputs = model(input_ids=torch.tensor([[5, 6, 7]]), use_cache=True)
+    config = model.config
+    for layer in range(config.num_hidden_layers):
+        key, value = compat.cached_key_and_value(outputs.past_key_values, layer)
+        assert key.shape == value.shape == (1, config.num_key_value_heads, 3, config.head_dim)
+        assert not torch.equal(key, value)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from helpers.probes.describe import Describer
+from helpers.probes.modules import ModuleNames
 from helpers.probes.redact import REDACTED, source_path, text
 
 
@@ -122,11 +123,21 @@ def test_repr_is_never_called():
 
 
 def test_an_object_that_raises_is_not_observed_and_does_not_stop_the_run():
-    class Broken(list):
-        def __len__(self):
+    class Broken(type(Path())):
+        def __fspath__(self):
             raise RuntimeError("broken")
 
-    assert values_of(x=Broken()) == {"": "<not observed: RuntimeError while reading it>"}
+    assert values_of(x=Broken("a")) == {"": "<not observed: RuntimeError while reading it>"}
+
+
+def test_containers_are_opened_by_their_own_class_not_by_what_a_subclass_says():
+    class Liar(list):
+        def __len__(self):
+            raise RuntimeError("not to be asked")
+
+        __iter__ = __getitem__ = __len__
+
+    assert values_of(x=Liar([3])) == {"x.0": 3}
 
 
 @pytest.mark.parametrize("name", ["token", "use_auth_token", "Authorization", "api_key", "password", "headers"])
@@ -170,3 +181,61 @@ def test_source_files_are_told_by_package():
     assert source_path(torch.nn.Module.__call__.__code__.co_filename) == "torch/nn/modules/module.py"
     assert source_path(collections.__file__) == "collections/__init__.py"
     assert source_path("/somewhere/private/script.py") == "script.py"
+
+
+# the way in for events, which compares keys before it describes ------------------------------------------------------
+
+ALIKE = (
+    1, 1.0, True, 0, 0.0, False, None, float("nan"), float("inf"), "1", "", "x" * 200, torch.float32,
+    torch.device("cpu"), (), [], (1,), [1], (1.0,), (True,), ((1, (2.0,)),), {"a": 1}, {"a": 1.0},
+    list(range(100)), list(range(101)),
+    torch.zeros(2, 3), torch.zeros(3, 2), torch.zeros(2, 3, dtype=torch.float16), torch.zeros(4, 3)[:2],
+    (torch.zeros(2, 3), None), (torch.zeros(2, 3), torch.zeros(1)), torch.zeros(2, 3, device="meta"), object(), int,
+)  # fmt: skip
+
+
+def test_a_description_found_by_its_key_is_the_one_that_describing_gives():
+    """Each value twice, the second time in another order: none is given the description of another."""
+    describer, fresh = Describer(), Describer()
+
+    def told(by: Describer, pair: tuple[int, int]):
+        tensors, values = by.tensor_lists[pair[0]], by.value_lists[pair[1]]
+        return [by.specs[index] for index in tensors], [(path, type(value), value) for path, value in values]
+
+    for values in ([(value,) for value in ALIKE], [(value, value) for value in reversed(ALIKE)]) * 2:
+        for given in values:
+            names = ("x", "y")[: len(given)]
+            found = describer.descriptions[describer.description(names, given)]
+            assert told(describer, found) == told(fresh, fresh.describe(zip(names, given, strict=True)))
+
+
+def test_names_belong_to_the_key():
+    describer = Describer()
+    assert describer.description(("x",), (1,)) != describer.description(("y",), (1,))
+
+
+def test_a_short_secret_is_redacted_each_time_and_noted_each_time():
+    describer = Describer()
+    for secret in ("first-secret", "second-one"):
+        _, values = describer.descriptions[describer.description(("token",), (secret,))]
+        assert describer.value_lists[values] == (("token", "<redacted>"),)
+        assert secret not in str(describer.by_key)
+
+
+def test_keys_keep_nothing_alive():
+    describer, tensor = Describer(), torch.zeros(2)
+    gone = weakref.ref(tensor)
+    describer.description(("x", "y"), (tensor, [tensor]))
+    del tensor
+    assert gone() is None
+
+
+def test_a_module_that_is_gone_does_not_give_its_name_to_the_next_one_in_its_place():
+    names = ModuleNames()
+    module = torch.nn.Linear(1, 1)
+    names.remember(module, "first")
+    assert names.of(module) == 0
+    place = id(module)
+    del module
+    gc.collect()
+    assert place not in names.known

@@ -1,10 +1,15 @@
 """The choice of device and dtype. CUDA is simulated by replacing what torch.cuda reports."""
 
+import json
+import shutil
+
 import psutil
 import pytest
 import torch
+import transformers
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, pipeline
 
-from helpers import devices
+from helpers import compat, devices
 from helpers.devices import DeviceError
 
 
@@ -95,8 +100,99 @@ def test_the_description_lists_every_device_with_its_bytes(cuda_free_memory):
     assert (first.device, first.name, first.total, first.free) == ("cuda:0", "GPU 0", 100, 10)
     assert (second.device, second.free) == ("cuda:1", 90)
     assert cpu.device == "cpu"
-    assert cpu.total == psutil.virtual_memory().total
-    assert 0 < cpu.free < cpu.total
+    assert 0 < cpu.free < cpu.total <= psutil.virtual_memory().total
+
+
+def test_mps_has_what_metal_recommends(cuda_free_memory, monkeypatch):
+    cuda_free_memory()
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: 3000, raising=False)
+    monkeypatch.setattr(torch.mps, "driver_allocated_memory", lambda: 1000)
+    mps = devices.describe_devices()[0]
+    assert (mps.device, mps.total, mps.free) == ("mps", 3000, 2000)
+
+
+FROM_5 = compat.transformers_version() >= (5,)
+
+
+@pytest.mark.parametrize(
+    ("asked", "named", "stored", "expected"),
+    [
+        (torch.float16, "bfloat16", ["float32"], "float16"),
+        ("torch.bfloat16", None, [], "bfloat16"),
+        (None, "bfloat16", ["float16"], "bfloat16" if FROM_5 else "float32"),
+        ("auto", "bfloat16", ["float16"], "bfloat16"),
+        ("auto", None, ["int64", "float16", "float32"], "float16"),
+        ("auto", None, [], "float32"),
+    ],
+)
+def test_the_dtype_of_a_load_by_the_rules_of_the_installed_version(asked, named, stored, expected):
+    config = transformers.LlamaConfig(**(compat.dtype_argument(getattr(torch, named)) if named else {}))
+    assert devices.loaded_dtype(asked, config, stored) is getattr(torch, expected)
+
+
+@pytest.mark.parametrize("asked", [None, "auto"])
+@pytest.mark.parametrize("in_config", [True, False])
+def test_the_rules_are_those_of_a_real_load(tiny_checkpoint, tmp_path, asked, in_config):
+    shutil.copytree(tiny_checkpoint, tmp_path, dirs_exist_ok=True)
+    model = transformers.AutoModelForCausalLM.from_pretrained(tiny_checkpoint).to(torch.bfloat16)
+    model.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    if not in_config:
+        config = {name: value for name, value in config.items() if "dtype" not in name}
+        (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    arguments = {} if asked is None else compat.dtype_argument(asked)
+    loaded = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, **arguments)
+    read = transformers.AutoConfig.from_pretrained(tmp_path)
+    assert loaded.dtype is devices.loaded_dtype(asked, read, ["bfloat16"])
+
+
+@pytest.mark.skipif(not FROM_5, reason="before 5.0 a load without a dtype is in float32")
+def test_without_a_dtype_a_load_takes_the_checkpoint_s_own_as_with_auto(tiny_checkpoint, tmp_path):
+    load = transformers.AutoModelForCausalLM.from_pretrained
+    load(tiny_checkpoint).to(torch.float16).save_pretrained(tmp_path)
+    assert load(tmp_path).dtype is load(tmp_path, dtype="auto").dtype is torch.float16
+
+
+def test_a_dtype_of_a_load_that_there_is_not_is_refused():
+    with pytest.raises(DeviceError, match=r"float4.*use one of float32.*or auto"):
+        devices.loaded_dtype("float4")
+
+
+def pipeline_s_device(checkpoint, **told) -> torch.device:
+    model = AutoModelForCausalLM.from_pretrained(str(checkpoint), device_map="cpu")
+    tokenizer = AutoTokenizer.from_pretrained(str(checkpoint))
+    return pipeline("text-generation", model=model, tokenizer=tokenizer, **told).model.device
+
+
+def check_where_a_pipeline_goes(checkpoint, seen) -> None:
+    """`seen(made)`: the type of the device on which a pipeline's model ends, or to which it was moved."""
+    moves = FROM_5  # before, a device map of one device is one that binds
+    assert seen(lambda: pipeline_s_device(checkpoint)) == ("cuda" if moves else "cpu")
+    model = AutoModelForCausalLM.from_pretrained(str(checkpoint), device_map="cpu")
+    told = compat.pipeline_device(model, "cpu")
+    assert bool(told) == moves
+    assert seen(lambda: pipeline_s_device(checkpoint, **told)) == "cpu"
+
+
+def test_a_pipeline_moves_a_model_that_was_put_on_the_cpu_unless_told(tiny_checkpoint, monkeypatch):
+    """With a GPU that is said to be there: the pipeline's own decision, and the call that would move the model."""
+    moved = []
+    monkeypatch.setattr("transformers.pipelines.base.is_torch_cuda_available", lambda: True)
+    monkeypatch.setattr(PreTrainedModel, "to", lambda model, device: moved.append(torch.device(device)) or model)
+
+    def seen(make) -> str:
+        moved.clear()
+        make()
+        return moved[-1].type if moved else "cpu"
+
+    check_where_a_pipeline_goes(tiny_checkpoint, seen)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_a_pipeline_really_moves_a_model_that_was_put_on_the_cpu_unless_told(tiny_checkpoint):
+    check_where_a_pipeline_goes(tiny_checkpoint, lambda make: make().type)
 
 
 @pytest.mark.gpu

@@ -5,7 +5,9 @@ import functools
 import json
 
 import pytest
+import torch
 from packaging.version import Version
+from torch._dynamo import mutation_guard
 
 from helpers import landmarks
 
@@ -17,7 +19,7 @@ NOTEBOOKS = {
 
 def test_the_table_has_the_articles_steps():
     table = landmarks.table()
-    assert len(table) == 122
+    assert len(table) == 123
     assert sum(landmark.in_article for landmark in table) == 73
     assert len({landmark.id for landmark in table}) == len(table)
     assert set(landmarks.stages()) == set(range(1, 11)) == {landmark.stage for landmark in table}
@@ -91,3 +93,14 @@ def test_the_table_is_plain_json():
     from importlib.resources import files
 
     assert json.loads(files("helpers").joinpath(landmarks.TABLE_FILE).read_text(encoding="utf-8"))["schema"] == 1
+
+
+def test_what_torch_compile_puts_in_place_of_a_function_is_looked_behind(monkeypatch):
+    """From the first torch.compile on, `Module.__init__` is a function of Dynamo's that calls the original."""
+    original = mutation_guard.unpatched_nn_module_init
+    monkeypatch.setattr(torch.nn.Module, "__init__", original)
+    monkeypatch.setattr(torch.nn.Module, "__setstate__", torch.nn.Module.__setstate__)
+    monkeypatch.setattr(torch.nn.Module, "___needs_generation_tag_patch", True, raising=False)
+    mutation_guard.install_generation_tagging_init()
+    assert torch.nn.Module.__init__.__code__ is not original.__code__
+    assert landmarks.code_of(torch.nn.Module.__init__) is original.__code__

@@ -1,9 +1,11 @@
 """The zooms lines (which lines ran, what each changed) and functions (what computes outside modules)."""
 
+import re
 import sys
 
 import pytest
 import torch
+import transformers
 from transformers import AutoModelForCausalLM
 
 from helpers import record
@@ -70,7 +72,7 @@ def test_the_line_that_chose_between_sharded_and_single_file(recording):
     event = int(resolve["event"].iloc[0])
     source = recording.source(event)
     assert set(source.executed_lines) == set(resolve["line"])
-    assert f"▸ {int(sharded['line'].iloc[0])}" in repr(source)
+    assert re.search(rf"^▸ +{int(sharded['line'].iloc[0])} ", repr(source), re.MULTILINE)
 
 
 def test_a_round_trip_keeps_the_lines(recording, tmp_path):
@@ -161,7 +163,8 @@ def test_another_architecture_is_seen_by_functions():
         )  # fmt: skip
     calls = recording.calls()
     assert len(recording.steps()) == 3
-    assert {"update", "sdpa_attention_forward"} & {name.rpartition(".")[2] for name in calls["function"]}
+    if not transformers.__version__.startswith("4.47"):  # there its layers keep tuples, and compute inside the module
+        assert {"update", "sdpa_attention_forward"} & {name.rpartition(".")[2] for name in calls["function"]}
     observed = recording.landmarks().set_index("landmark")["observed"]
     assert observed["gen.sample"] == "yes"
     assert observed["fwd.layer"] != "yes"  # Llama's own

@@ -65,6 +65,8 @@ LONG = "\n".join(f"x{number} = {number}" for number in range(26))
         ([code_cell("x", result_output(1, text__html="<b>/tmp/x</b>"), count=1)], {}, "machine: /tmp/x"),
         ([code_cell("# NBVAL_SKIP\nx", count=1)], {}, "is skipped by nbval"),
         ([code_cell("# NBVAL_IGNORE_OUTPUT\nx", count=1)], {}, "but the cell after it checks nothing"),
+        ([code_cell("x", result_output(1, **{"image/png": "AAAA"}), count=1)], {}, "holds a bare image/png, without"),
+        ([code_cell("x", result_output(1, text__html="<script>1</script>"), count=1)], {}, "holds a live explorer"),
         ([*GOOD], {"widgets": {}}, "holds the state of widgets"),
     ],
 )

@@ -111,6 +111,12 @@ RECORDED = {
 }
 
 
+def test_an_out_of_memory_error_of_the_script_is_told(script, output):
+    assert run_recorded(script("generate()\nraise MemoryError('no room for it')"), output).returncode == 1
+    environment = Recording.load(output).environment
+    assert (environment["ended_by"], environment["out_of_memory"]) == ("MemoryError", "no room for it")
+
+
 @pytest.mark.parametrize("ending", RECORDED)
 def test_however_the_script_ends_the_recording_is_there(ending, script, output):
     text, status, ended_by = RECORDED[ending]

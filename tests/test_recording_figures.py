@@ -43,6 +43,15 @@ def test_memory_curves_are_the_series(recording):
     assert np.allclose(curves["parameters"].get_ydata(), expected)
 
 
+def test_a_load_alone_has_no_curve_of_a_kv_cache(recording, tiny_checkpoint):
+    with record() as load:
+        AutoModelForCausalLM.from_pretrained(tiny_checkpoint)
+    curves = {line.get_label() for line in figures.memory_figure(load).axes[0].lines}
+    assert "KV cache" not in curves
+    assert "KV cache" not in figures.memory_description(load)
+    assert "KV cache" in figures.memory_description(recording)
+
+
 def test_descriptions_do_not_change_from_run_to_run(recording):
     assert figures.stage_description(recording) == (
         "Bar chart of the 10 stages of the call path, each with its own time, recorded calls and memory gained; "

@@ -6,10 +6,13 @@ import pickle
 
 import pytest
 import torch
+import transformers
 
 from helpers import record
 from helpers.events import RecordingError
+from helpers.recorder_settings import ZOOMS
 from helpers.recording import Recording
+from tests.recorded_call import recorded_call
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +33,24 @@ def test_a_round_trip_gives_an_equal_recording(recording, file):
     assert loaded == recording
     assert loaded.modules().equals(recording.modules())
     assert loaded.landmarks().equals(recording.landmarks())
+
+
+def test_a_round_trip_at_all_zooms_together(tiny_checkpoint, tmp_path):
+    """Every table of a recording has rows, and every question has the same answer from the file."""
+    recording = recorded_call(tiny_checkpoint, *ZOOMS, steps=2)
+    loaded = Recording.load(recording.save(tmp_path / "run.json.gz"))
+    assert loaded == recording
+    asked = (
+        "landmarks", "stages", "modules", "calls", "lines", "sampling", "values", "steps", "kv_cache", "weights",
+        "parameters", "shards", "memory", "to_frame",
+    )  # fmt: skip
+    decides_inline = transformers.__version__.startswith("4.47")  # from_pretrained itself, none of DEFAULT_LINES
+    for name in asked:
+        table = getattr(recording, name)()
+        assert len(table) or (name == "lines" and decides_inline), name
+        assert getattr(loaded, name)().equals(table), name
+    for event in (0, len(recording) // 2, len(recording) - 1):
+        assert loaded.tensors(event) == recording.tensors(event)
 
 
 def test_recordings_that_differ_are_not_equal(recording):
@@ -91,6 +112,34 @@ def rewritten(file, change):
 def test_damaged_files_are_refused(file, change, message):
     with pytest.raises(RecordingError, match=message):
         Recording.load(rewritten(file, change))
+
+
+def test_a_name_that_ends_in_json_is_json(recording, tmp_path):
+    plain = recording.save(tmp_path / "run.json")
+    assert json.loads(plain.read_text(encoding="utf-8"))["format"] == "transformers call path recording"
+    assert Recording.load(plain) == recording
+
+
+def test_what_a_file_is_called_does_not_decide_how_it_is_read(recording, tmp_path):
+    """Files that an earlier version wrote, compressed under the name .json, and files that were renamed."""
+    packed = recording.save(tmp_path / "run.json.gz").rename(tmp_path / "old.json")
+    plain = recording.save(tmp_path / "run.json").rename(tmp_path / "unpacked.json.gz")
+    assert Recording.load(packed) == Recording.load(plain) == recording
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"format": ', b"[]", b"\x1f\x8b", b"{}", b"\xff{}"])
+def test_what_is_neither_is_refused(content, tmp_path):
+    for name in ("run.json", "run.json.gz"):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(RecordingError, match=r"damaged|not a recording"):
+            Recording.load(tmp_path / name)
+
+
+def test_a_plain_file_that_is_too_large_is_refused(recording, tmp_path, monkeypatch):
+    plain = recording.save(tmp_path / "run.json")
+    monkeypatch.setattr("helpers.recording_file.LARGEST", plain.stat().st_size - 1)
+    with pytest.raises(RecordingError, match="is refused"):
+        Recording.load(plain)
 
 
 def test_a_truncated_file_is_refused(file):

@@ -12,7 +12,10 @@ from helpers import landmarks, reference_recording
 from helpers.events import RecordingError
 from helpers.recording import Recording
 
-FILE = reference_recording.path(reference_recording.ARTICLE_VERSION)
+VERSIONS = landmarks.tested_versions()
+README = (reference_recording.FOLDER / "README.md").read_text(encoding="utf-8")
+MOST_BYTES, MOST_BYTES_OF_ONE = 1_500_000, 700_000
+"""Of all files together, and of each."""
 ONLY_IN_4 = {"load.state_dict", "load.safetensors_file", "load.into_model", "load.assign_check", "load.gc"}
 LAYERS, SHARDS, TENSORS = 30, 3, 272
 PATH = re.compile(r'"(?:[^"]*[ =:(])?(?:/|~/?|[A-Za-z]:\\\\)[^"]*"')
@@ -24,27 +27,64 @@ def recording() -> Recording:
     return reference_recording.committed()
 
 
+@pytest.fixture(scope="module", params=VERSIONS)
+def each(request) -> Recording:
+    """The recording of each tested version."""
+    return reference_recording.committed(request.param)
+
+
 def calls_of(recording) -> dict[str, int]:
     return dict(recording.landmarks().set_index("landmark")["calls"])
 
 
 def test_it_was_made_in_the_version_of_the_article(recording):
     assert recording.environment["transformers"] == "4.47.1"
-    assert recording.warnings == []
-    assert recording.environment["zoom"] == ["landmarks", "modules", "memory"]
 
 
-def test_it_is_small():
-    assert FILE.stat().st_size < 700_000
+def test_there_is_one_of_each_tested_version_and_together_they_are_small():
+    files = sorted(reference_recording.FOLDER.glob("*.json.gz"))
+    assert {file.name for file in files} == {reference_recording.path(version).name for version in VERSIONS}
+    assert sum(file.stat().st_size for file in files) < MOST_BYTES
+    assert max(file.stat().st_size for file in files) <= MOST_BYTES_OF_ONE
 
 
-def test_it_is_the_run_that_is_described(recording):
-    steps = recording.steps()
+def test_how_each_was_made_is_written_beside_it(each):
+    told = each.environment
+    packages = ("transformers", "accelerate", "safetensors", "tokenizers", "huggingface_hub", "torch", "python")
+    file = reference_recording.path(told["transformers"]).name
+    assert f"| `{file}` | {' | '.join(told[package] for package in packages)} |" in README
+    command = "-m helpers.reference_recording"
+    made_by = f"python tests/versions.py {told['transformers']} -- {command}"
+    assert (made_by if told["transformers"] != VERSIONS[-1] else f"    python {command}") in README
+
+
+def test_prompt_seed_token_ids_and_text_are_in_it_and_are_the_same_in_all(each, recording):
+    kept = [
+        (one.environment["sampled_prompt"], one.environment["sampled_seed"], one.environment["sampled_text"])
+        for one in (each, recording)
+    ]
+    assert kept[0] == kept[1]
+    ids = [one.sampling()["token"].dropna().astype(int).tolist() for one in (each, recording)]
+    assert ids[0] == ids[1]
+    assert len(ids[0]) == reference_recording.NEW_TOKENS
+
+
+def test_the_text_is_that_of_the_token_ids(recording, demo_checkpoint):
+    tokenizer = AutoTokenizer.from_pretrained(demo_checkpoint)
+    ids = recording.sampling()["token"].dropna().astype(int).tolist()
+    assert tokenizer.decode(ids, skip_special_tokens=True) == recording.environment["sampled_text"]
+    assert reference_recording.prompt(tokenizer) == recording.environment["sampled_prompt"]
+
+
+def test_it_is_the_run_that_is_described(each):
+    assert each.warnings == []
+    assert each.environment["zoom"] == ["landmarks", "modules", "memory", "sampling"]
+    steps = each.steps()
     assert len(steps) == reference_recording.NEW_TOKENS == 16
     assert list(steps["kept"]) == [True] * 4 + [False] * 12
     assert list(steps["kv_tokens"]) == [173 + step for step in range(16)]
-    prefill = recording.modules(step=0).set_index("path")["event"]
-    shapes = [recording.tensors(prefill[path])[1][0].shape for path in ("model.embed_tokens", "lm_head")]
+    prefill = each.modules(step=0).set_index("path")["event"]
+    shapes = [each.tensors(prefill[path])[1][0].shape for path in ("model.embed_tokens", "lm_head")]
     assert shapes == [(1, 173, 576), (1, 1, 49152)]
 
 
@@ -77,21 +117,22 @@ def test_the_landmarks_that_only_4_has_are_in_it_with_their_sources(recording):
     assert "gc.collect()" in caller
 
 
-def test_its_sources_are_of_packages_under_one_licence_which_the_notice_names(recording):
-    packages = {name.split(".")[0] for name in recording.sources}
-    assert packages == set(reference_recording.SOURCES_FROM)
-    assert recording.environment["sources_licence"].startswith("Apache-2.0")
+def test_its_sources_are_of_packages_under_one_licence_which_the_notice_names(each):
+    packages = {name.split(".")[0] for name in each.sources}
+    assert {"transformers"} <= packages <= set(reference_recording.SOURCES_FROM)
+    assert each.environment["sources_licence"].startswith("Apache-2.0")
     notice = (reference_recording.FOLDER.parent.parent / "NOTICE").read_text(encoding="utf-8")
     assert "transformers, accelerate, safetensors" in notice
     assert "Apache License 2.0" in notice
 
 
-def test_no_path_of_the_machine_is_in_it(recording):
+def test_no_path_of_the_machine_is_in_it(each):
     """Sources aside, which are the library's own text."""
-    document = json.loads(gzip.decompress(FILE.read_bytes()))
+    file = reference_recording.path(each.environment["transformers"])
+    document = json.loads(gzip.decompress(file.read_bytes()))
     document.pop("sources")
     assert PATH.findall(json.dumps(document)) == []
-    named = {value for row in recording.value_lists for name, value in row if "pretrained_model_name" in name}
+    named = {value for row in each.value_lists for name, value in row if "pretrained_model_name" in name}
     assert named - {None} == {"SmolLM2-135M-Instruct"}
 
 
@@ -125,7 +166,7 @@ def test_a_run_that_went_another_way_is_refused(recording, monkeypatch):
 
 @pytest.mark.slow
 def test_the_command_makes_it(recording, tmp_path, capsys):
-    """In any version; in 4.47.1 it is the committed one again, but for times, memory and what names the machine."""
+    """It is the committed one of this version again, but for times, memory and what names the machine."""
     target = tmp_path / "made.json.gz"
     assert reference_recording.main([str(target)]) == 0
     assert str(target) in capsys.readouterr().out
@@ -133,6 +174,8 @@ def test_the_command_makes_it(recording, tmp_path, capsys):
     assert made.environment["transformers"] == transformers.__version__
     assert list(made.steps()["kv_tokens"]) == list(recording.steps()["kv_tokens"])
     assert len(made.modules(step=1)) == len(recording.modules(step=1)) > 13 * LAYERS
-    if transformers.__version__ == reference_recording.ARTICLE_VERSION:
-        assert calls_of(made) == calls_of(recording)
-        assert made.sources == recording.sources
+    committed = reference_recording.committed(transformers.__version__)
+    assert calls_of(made) == calls_of(committed)
+    assert made.sources == committed.sources
+    assert made.environment["sampled_text"] == committed.environment["sampled_text"]
+    assert not committed.diff(made)["what"].isin(["gone", "appeared", "moved", "shape", "dtype"]).any()

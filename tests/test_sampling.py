@@ -7,12 +7,11 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import GenerationConfig
 
-from helpers import checkpoints, compat, sampling
+from helpers import sampling
 from helpers.distribution import KEPT, NEVER_POSSIBLE
 from helpers.sampling import NextTokenLogits, SamplingError, SamplingSettings
-from helpers.token_text import token_texts, visible
 
 PROMPTS = ("The capital of France is", "Once upon a time, there was a", "a a a a b a a a a b a a a")
 SETTINGS = [
@@ -49,26 +48,6 @@ SETTINGS = [
         no_repeat_ngram_size=2,
     ),
 ]
-
-
-def _load(folder):
-    model = AutoModelForCausalLM.from_pretrained(folder, **compat.dtype_argument(torch.float32))
-    return model, AutoTokenizer.from_pretrained(folder)
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    return _load(checkpoints.tiny())
-
-
-@pytest.fixture(scope="module")
-def demo():
-    return _load(checkpoints.demo())
-
-
-@pytest.fixture(params=["tiny", "demo"])
-def pair(request):
-    return request.getfixturevalue(request.param)
 
 
 def _generated(model, input_ids, settings, seed=0):
@@ -109,8 +88,8 @@ def test_logits_scores_and_draw_equal_generate(pair, prompt):
         assert library.sequences[0, -1].item() == ours.draw(seed)[0], settings
 
 
-def test_the_forward_pass_leaves_the_random_state_and_the_checkpoints_settings_alone(tiny, monkeypatch):
-    model, tokenizer = tiny
+def test_the_forward_pass_leaves_the_random_state_and_the_checkpoints_settings_alone(tiny_pair, monkeypatch):
+    model, tokenizer = tiny_pair
     plain = sampling.next_token_logits(model, tokenizer, "a b c")
     own = GenerationConfig(do_sample=True, temperature=0.6, num_beams=3, eos_token_id=[3, 4])
     monkeypatch.setattr(model, "generation_config", own)
@@ -121,10 +100,10 @@ def test_the_forward_pass_leaves_the_random_state_and_the_checkpoints_settings_a
     assert own.to_dict() == before
 
 
-def test_top_h_equals_generate_where_it_exists(tiny):
+def test_top_h_equals_generate_where_it_exists(tiny_pair):
     if "top_h" not in sampling.parameter_names():
         pytest.skip("the installed transformers has no top_h")
-    model, tokenizer = tiny
+    model, tokenizer = tiny_pair
     logits = sampling.next_token_logits(model, tokenizer, PROMPTS[0])
     settings = SamplingSettings(do_sample=True, top_h=0.4)
     ours = sampling.distribution(logits, settings, model)
@@ -132,16 +111,16 @@ def test_top_h_equals_generate_where_it_exists(tiny):
     assert np.array_equal(_generated(model, logits.input_ids, settings).scores[0][0].numpy(), ours.final.scores)
 
 
-def test_the_demo_model_says_paris(demo):
-    model, tokenizer = demo
+def test_the_demo_model_says_paris(demo_pair):
+    model, tokenizer = demo_pair
     logits = sampling.next_token_logits(model, tokenizer, PROMPTS[0])
     greedy = sampling.distribution(logits, SamplingSettings(), model)
     assert logits.token(greedy.greedy_id) == "␣Paris"
     assert greedy.stages == ()
 
 
-def test_installed_defaults_are_what_an_empty_call_does(tiny):
-    model, tokenizer = tiny
+def test_installed_defaults_are_what_an_empty_call_does(tiny_pair):
+    model, tokenizer = tiny_pair
     defaults = sampling.installed_defaults(model)
     assert (defaults.do_sample, defaults.temperature, defaults.top_k, defaults.top_p) == (False, 1.0, 50, 1.0)
     logits = sampling.next_token_logits(model, tokenizer, "a b c")
@@ -152,16 +131,16 @@ def test_installed_defaults_are_what_an_empty_call_does(tiny):
     assert sampled.settings.top_k is None
 
 
-def test_the_checkpoints_own_generation_config_counts(tiny, monkeypatch):
-    model, tokenizer = tiny
+def test_the_checkpoints_own_generation_config_counts(tiny_pair, monkeypatch):
+    model, tokenizer = tiny_pair
     monkeypatch.setattr(model, "generation_config", GenerationConfig(do_sample=True, temperature=0.6, top_k=7))
     assert sampling.installed_defaults(model).temperature == 0.6
     logits = sampling.next_token_logits(model, tokenizer, "a b c")
     assert sampling.distribution(logits, SamplingSettings(), model).final.kept == 7
 
 
-def test_stage_numbers_are_those_of_a_distribution_computed_by_hand(tiny):
-    model, _ = tiny
+def test_stage_numbers_are_those_of_a_distribution_computed_by_hand(tiny_pair):
+    model, _ = tiny_pair
     given = _by_hand(np.log([0.5, 0.25, 0.125, 0.0625, 0.0625]))
     settings = SamplingSettings(do_sample=True, top_k=4, top_p=0.7)
     result = sampling.distribution(given, settings, model)
@@ -181,8 +160,8 @@ def test_stage_numbers_are_those_of_a_distribution_computed_by_hand(tiny):
     assert result.probabilities.sum() == pytest.approx(1)
 
 
-def test_repetition_penalty_rescores_the_distinct_prompt_tokens_only(tiny):
-    model, _ = tiny
+def test_repetition_penalty_rescores_the_distinct_prompt_tokens_only(tiny_pair):
+    model, _ = tiny_pair
     given = _by_hand([2.0, -2.0, 1.0, 0.0], input_ids=(0, 0, 1))
     result = sampling.distribution(given, SamplingSettings(repetition_penalty=2.0), model)
     assert list(result.final.scores) == [1.0, -4.0, 1.0, 0.0]
@@ -190,7 +169,7 @@ def test_repetition_penalty_rescores_the_distinct_prompt_tokens_only(tiny):
     assert result.greedy_id == 0  # equal scores: the lowest id, as torch.argmax
 
 
-def test_a_processor_of_ones_own_stands_where_the_library_puts_it(tiny):
+def test_a_processor_of_ones_own_stands_where_the_library_puts_it(tiny_pair):
     from transformers import LogitsProcessor, TemperatureLogitsWarper
 
     class Bring(LogitsProcessor):
@@ -200,7 +179,7 @@ def test_a_processor_of_ones_own_stands_where_the_library_puts_it(tiny):
             scores[:, 1:] = float("-inf")
             return scores
 
-    model, _ = tiny
+    model, _ = tiny_pair
     given = _by_hand([1.0, 2.0, 3.0])
     settings = SamplingSettings(do_sample=True, temperature=0.5)
     result = sampling.distribution(given, settings, model, [Bring(), TemperatureLogitsWarper(0.5)])
@@ -211,7 +190,7 @@ def test_a_processor_of_ones_own_stands_where_the_library_puts_it(tiny):
     assert list(given.logits) == [1.0, 2.0, 3.0]
 
 
-def test_a_token_that_comes_back_counts_as_kept(tiny):
+def test_a_token_that_comes_back_counts_as_kept(tiny_pair):
     from transformers import LogitsProcessor
 
     class Remove(LogitsProcessor):
@@ -222,7 +201,7 @@ def test_a_token_that_comes_back_counts_as_kept(tiny):
         def __call__(self, input_ids, scores):
             return torch.zeros_like(scores)
 
-    result = sampling.distribution(_by_hand([1.0, 1.0]), SamplingSettings(), tiny[0], [Remove(), Restore()])
+    result = sampling.distribution(_by_hand([1.0, 1.0]), SamplingSettings(), tiny_pair[0], [Remove(), Restore()])
     assert list(result.removed_by) == [KEPT, KEPT]
     assert [stage.kept for stage in result.stages] == [1, 2]
 
@@ -240,8 +219,8 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("values", REFUSED, ids=str)
-def test_what_generate_refuses_is_refused_in_the_same_words(tiny, values):
-    model, tokenizer = tiny
+def test_what_generate_refuses_is_refused_in_the_same_words(tiny_pair, values):
+    model, tokenizer = tiny_pair
     logits = sampling.next_token_logits(model, tokenizer, "a b c")
     settings = SamplingSettings(do_sample=True, **values)
     with pytest.raises((ValueError, TypeError)) as from_library:
@@ -251,21 +230,21 @@ def test_what_generate_refuses_is_refused_in_the_same_words(tiny, values):
     assert str(from_us.value) == str(from_library.value)
 
 
-def test_a_parameter_unknown_to_the_library_is_refused_in_its_words(tiny):
+def test_a_parameter_unknown_to_the_library_is_refused_in_its_words(tiny_pair):
     if "top_h" in sampling.parameter_names():
         pytest.skip("the installed transformers knows every parameter of SamplingSettings")
     with pytest.raises(SamplingError, match=r"model_kwargs.*top_h"):
-        sampling.distribution(_by_hand([1.0, 2.0]), SamplingSettings(top_h=0.5), tiny[0])
+        sampling.distribution(_by_hand([1.0, 2.0]), SamplingSettings(top_h=0.5), tiny_pair[0])
 
 
-def test_beam_search_of_the_checkpoint_is_named(tiny, monkeypatch):
-    monkeypatch.setattr(tiny[0], "generation_config", GenerationConfig(num_beams=3))
+def test_beam_search_of_the_checkpoint_is_named(tiny_pair, monkeypatch):
+    monkeypatch.setattr(tiny_pair[0], "generation_config", GenerationConfig(num_beams=3))
     with pytest.raises(SamplingError, match=r"beam_search.*num_beams = 1"):
-        sampling.distribution(_by_hand([1.0, 2.0]), SamplingSettings(), tiny[0])
+        sampling.distribution(_by_hand([1.0, 2.0]), SamplingSettings(), tiny_pair[0])
 
 
-def test_without_do_sample_the_warpers_are_absent_and_the_library_says_so(tiny, capfd):
-    model, tokenizer = tiny
+def test_without_do_sample_the_warpers_are_absent_and_the_library_says_so(tiny_pair, capfd):
+    model, tokenizer = tiny_pair
     logits = sampling.next_token_logits(model, tokenizer, "a b c")
     handlers = logging.getLogger("transformers").handlers[:]
     result = sampling.distribution(logits, SamplingSettings(temperature=0.31, top_k=3, top_p=0.5), model)
@@ -274,32 +253,6 @@ def test_without_do_sample_the_warpers_are_absent_and_the_library_says_so(tiny, 
     assert any("temperature" in message for message in result.messages)
     assert logging.getLogger("transformers").handlers == handlers
     assert "temperature" not in capfd.readouterr().err
-
-
-BAD_PROMPTS = [
-    ("", "the prompt is empty"),
-    ([], "no tokens"),
-    (["one", "two"], "a batch of 2 prompts"),
-    ([[1, 2], [3, 4]], "a batch of 2 prompts"),
-    (torch.tensor([[1, 2]]), "a batch of 1 prompts"),
-    ([10**9], "outside the model's vocabulary"),
-    ([-1], "outside the model's vocabulary"),
-    (3, "not int"),
-]
-
-
-@pytest.mark.parametrize(("prompt", "words"), BAD_PROMPTS, ids=str)
-def test_bad_prompts_are_named(tiny, prompt, words):
-    with pytest.raises(SamplingError, match=words):
-        sampling.next_token_logits(*tiny, prompt)
-
-
-def test_the_context_is_the_longest_prompt(tiny):
-    model, tokenizer = tiny
-    context = model.config.max_position_embeddings
-    assert len(sampling.next_token_logits(model, tokenizer, [1] * context).input_ids) == context
-    with pytest.raises(SamplingError, match=f"{context + 1:,} tokens.*context is {context:,}"):
-        sampling.next_token_logits(model, tokenizer, [1] * (context + 1))
 
 
 def test_logits_without_a_softmax_are_refused():
@@ -311,7 +264,7 @@ def test_logits_without_a_softmax_are_refused():
         NextTokenLogits((0,), np.zeros((1, 2), dtype=np.float32), ("a", "b"))
 
 
-def test_a_chain_that_leaves_nothing_names_the_stage(tiny):
+def test_a_chain_that_leaves_nothing_names_the_stage(tiny_pair):
     from transformers import LogitsProcessor
 
     class RemoveAll(LogitsProcessor):
@@ -319,28 +272,28 @@ def test_a_chain_that_leaves_nothing_names_the_stage(tiny):
             return scores - float("inf")
 
     with pytest.raises(SamplingError, match="RemoveAll removed the last possible token"):
-        sampling.distribution(_by_hand([1.0, 2.0]), SamplingSettings(), tiny[0], [RemoveAll()])
+        sampling.distribution(_by_hand([1.0, 2.0]), SamplingSettings(), tiny_pair[0], [RemoveAll()])
 
 
 @pytest.mark.parametrize("vocabulary", [2, 300_000])
-def test_small_and_large_vocabularies_with_equal_logits(tiny, vocabulary):
-    result = sampling.distribution(_by_hand(np.zeros(vocabulary)), SamplingSettings(do_sample=True), tiny[0])
+def test_small_and_large_vocabularies_with_equal_logits(tiny_pair, vocabulary):
+    result = sampling.distribution(_by_hand(np.zeros(vocabulary)), SamplingSettings(do_sample=True), tiny_pair[0])
     assert result.start.entropy == pytest.approx(np.log2(vocabulary))
     assert result.final.kept == vocabulary  # every token ties with the 50th
     assert result.greedy_id == 0
     assert len(result.table(top=5)) == min(5, vocabulary)
 
 
-def test_tokens_that_the_model_rules_out(tiny):
-    result = sampling.distribution(_by_hand([0.0, -np.inf, 1.0]), SamplingSettings(), tiny[0])
+def test_tokens_that_the_model_rules_out(tiny_pair):
+    result = sampling.distribution(_by_hand([0.0, -np.inf, 1.0]), SamplingSettings(), tiny_pair[0])
     assert list(result.removed_by) == [KEPT, NEVER_POSSIBLE, KEPT]
     assert result.removed_by_name(1) == "the model (-inf)"
     assert result.start.kept == 2
 
 
-def test_draws_are_seeded_follow_the_probabilities_and_leave_the_global_state(tiny):
+def test_draws_are_seeded_follow_the_probabilities_and_leave_the_global_state(tiny_pair):
     given = _by_hand(np.log([0.5, 0.3, 0.15, 0.05]))
-    result = sampling.distribution(given, SamplingSettings(do_sample=True, top_k=3), tiny[0])
+    result = sampling.distribution(given, SamplingSettings(do_sample=True, top_k=3), tiny_pair[0])
     torch.manual_seed(5)
     state = torch.get_rng_state()
     drawn = result.draw(seed=1, count=20_000)
@@ -350,15 +303,15 @@ def test_draws_are_seeded_follow_the_probabilities_and_leave_the_global_state(ti
     shares = np.bincount(drawn, minlength=4) / len(drawn)
     assert shares[3] == 0
     assert np.abs(shares - result.probabilities).max() < 0.02  # six standard deviations
-    greedy = sampling.distribution(given, SamplingSettings(), tiny[0])
+    greedy = sampling.distribution(given, SamplingSettings(), tiny_pair[0])
     assert list(greedy.draw(seed=1, count=3)) == [0, 0, 0]
     with pytest.raises(SamplingError, match="count must be at least 1"):
         result.draw(seed=1, count=0)
 
 
-def test_tables(tiny):
+def test_tables(tiny_pair):
     given = _by_hand(np.log([0.1, 0.6, 0.3]))
-    result = sampling.distribution(given, SamplingSettings(do_sample=True, top_k=2, min_p=0.0), tiny[0])
+    result = sampling.distribution(given, SamplingSettings(do_sample=True, top_k=2, min_p=0.0), tiny_pair[0])
     table = result.table(top=3)
     assert list(table["id"]) == [1, 2, 0]
     assert list(table["token"]) == ["t1", "t2", "t0"]
@@ -373,29 +326,3 @@ def test_tables(tiny):
     assert list(chain["kept"]) == [3, 2, 2]
     assert list(chain["removed"]) == [0, 1, 0]
     assert list(chain["changed"]) == [True, True, False]
-
-
-def test_token_texts_keep_spaces_and_name_ids_without_a_token(pair):
-    _, tokenizer = pair
-    size = len(tokenizer)
-    texts = token_texts(tokenizer, size + 2)
-    assert texts[size:] == (f"<id {size} has no token>", f"<id {size + 1} has no token>")
-    ids = tokenizer("a b c")["input_ids"]
-    assert "".join(texts[i] for i in ids) == "a b c"
-    assert token_texts(tokenizer, size + 2) is texts
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        (" Paris", "␣Paris"),
-        ("\n\t", "\\n\\t"),
-        ("\x00\u200f\u202e", "\\u0000\\u200f\\u202e"),
-        ("\u0301", "\\u0301"),
-        ("\U000e0041", "\\U000e0041"),
-        ("<b>$x$</b>", "<b>$x$</b>"),
-        ("\\n", "\\\\n"),
-    ],
-)
-def test_visible_spells_what_has_no_shape(text, shown):
-    assert visible(text) == shown

@@ -43,7 +43,8 @@ def pins() -> dict[str, str]:
 
 def ranges() -> dict[str, SpecifierSet]:
     """Name to range, of everything that pyproject.toml names."""
-    texts = PYPROJECT["dependencies"] + PYPROJECT["optional-dependencies"]["test"]
+    texts = [*PYPROJECT["dependencies"], *PYPROJECT["optional-dependencies"]["test"]]
+    texts += PYPROJECT["optional-dependencies"]["site"]
     requirements = [Requirement(text) for text in texts]
     return {canonicalize_name(entry.name): entry.specifier for entry in requirements}
 
@@ -151,7 +152,12 @@ def test_a_changed_pyproject_installs_the_package_again_and_nothing_else(checkou
 @needs_make
 def test_every_target_that_runs_python_makes_the_environment_first(checkout):
     phony = re.search(r"^\.PHONY: (.*)$", (checkout / "Makefile").read_text(), re.MULTILINE).group(1).split()
-    for target in set(phony) - {"help", "clean"}:
+    for target in set(phony) - {
+        "help",
+        "clean",
+        "test-gpu",
+        "bench-gpu",
+    }:  # the last two: for machines without a network
         assert "pip install" in make("-n", target, folder=checkout).stdout, target
 
 
@@ -162,6 +168,20 @@ def test_without_a_fitting_python_the_message_says_what_to_do_and_nothing_is_wri
     assert "No Python 3.11, 3.12 or 3.13 with venv found (tried: /no/such/python)" in result.stderr
     assert "make PYTHON=" in result.stderr
     assert not (checkout / ".venv").exists()
+
+
+@needs_make
+@pytest.mark.parametrize(("ci", "status"), [("true", 2), ("", 0)])
+def test_without_a_python_for_sys_monitoring_a_ci_fails_and_a_reader_is_told(checkout, ci, status):
+    """The environment is one of before Python 3.12, and there is no other."""
+    pretend_installed(checkout)
+    (checkout / ".venv" / "bin").mkdir()
+    python = checkout / ".venv" / "bin" / "python"
+    python.write_text("#!/bin/sh\nexit 1\n")
+    python.chmod(0o755)
+    result = make("-o", "checkpoint", "test-monitoring", "find_monitoring=true", f"CI={ci}", folder=checkout)
+    assert "NOT RUN: no Python 3.12" in result.stderr
+    assert result.returncode == status
 
 
 def test_links_are_hidden_while_the_repository_is_unset(monkeypatch, tmp_path):

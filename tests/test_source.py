@@ -12,7 +12,9 @@ from packaging.version import Version
 from helpers import record
 from helpers.events import RecordingError
 from helpers.permalinks import permalink
+from helpers.probes.functions import PUBLISHED
 from helpers.recording import Recording
+from helpers.rows import Function
 from helpers.source_text import Source
 from tests.recorded_call import recorded_call
 
@@ -137,6 +139,28 @@ def test_a_loaded_recording_has_the_same_sources(recording, tmp_path):
     assert loaded.source(event) == recording.source(event)
 
 
+# what did not travel with the recording ------------------------------------------------------------------------------
+
+
+def test_here_every_function_that_has_source_has_it_as_installed(tiny_checkpoint):
+    """Those of the zoom calls, of which few travel with the recording: from the files of the same release."""
+    recording = recorded_call(tiny_checkpoint, "calls", "modules", steps=1)
+    travelled = installed = 0
+    for index, function in enumerate(recording.functions):
+        events = (recording.events["function"] == index).nonzero()[0]
+        if not len(events) or function.file.split("/")[0] not in PUBLISHED:
+            continue  # of the standard library: its landmarks travel
+        source = recording.source(int(events[0]))
+        lines = Path(importlib.util.find_spec(function.file.split("/")[0]).origin).parents[1] / function.file
+        text = lines.read_text(encoding="utf-8").split("\n")
+        block = inspect.getblock([f"{line}\n" for line in text[function.line - 1 :]])
+        assert source.text == "".join(block), function
+        has = f"{function.module}:{function.qualname}" in recording.sources
+        travelled, installed = travelled + has, installed + (not has)
+    assert travelled > 50
+    assert installed > 100
+
+
 # refusals ------------------------------------------------------------------------------------------------------------
 
 
@@ -145,25 +169,50 @@ def test_a_builtin_has_no_source(recording):
         recording.source(first(recording, "multinomial"))
 
 
-def test_sources_travel_for_landmarks_only(recording):
-    with pytest.raises(RecordingError, match=r"landmark functions only.*activations?\.py:\d+"):
-        recording.source(first(recording, "act_fn"))
+def elsewhere(recording: Recording, **changes) -> Recording:
+    """The recording as it is read where other versions are installed."""
+    other = Recording(**(vars(recording) | changes))
+    other.environment = recording.environment | {"transformers": "4.0.0", "torch": "1.0.0"}
+    return other
+
+
+def test_what_did_not_travel_is_not_made_up_elsewhere(recording):
+    event = first(recording, "act_fn")
+    told = r"sources travel for landmarks.*recorded with (transformers 4|torch 1)\.0\.0; installed here: \d.*\.py:\d+"
+    with pytest.raises(RecordingError, match=told):
+        elsewhere(recording).source(event)
 
 
 def test_a_file_that_could_not_be_read_is_told(recording):
-    unread = Recording(**vars(recording))
-    unread.sources = {}
     with pytest.raises(RecordingError, match=r"utils\.py could not be read when it was made"):
-        unread.source(first(recording, "GenerationMixin._sample"))
+        elsewhere(recording, sources={}).source(first(recording, "GenerationMixin._sample"))
 
 
 def test_of_two_functions_of_one_name_the_text_is_not_guessed(recording):
-    twins = Recording(**vars(recording))
     event = first(recording, "GenerationMixin._sample")
     twin = recording.functions[recording.events["function"][event]]._replace(line=1)
-    twins.functions = [*recording.functions, twin]
+    twins = {"functions": [*recording.functions, twin]}
     with pytest.raises(RecordingError, match="Several functions are called"):
-        twins.source(event)
+        elsewhere(recording, **twins).source(event)
+    here = Recording(**(vars(recording) | twins))  # there the installed file tells which
+    assert here.source(event) == recording.source(event)
+
+
+def test_a_function_that_does_not_stand_there_is_not_shown(recording):
+    event = first(recording, "act_fn")
+    index = recording.events["function"][event]
+    moved = list(recording.functions)
+    moved[index] = moved[index]._replace(line=moved[index].line + 1)
+    with pytest.raises(RecordingError, match=rf"has no {moved[index].qualname} at line {moved[index].line} here"):
+        Recording(**(vars(recording) | {"functions": moved})).source(event)
+
+
+def test_a_function_of_the_readers_own_has_no_version_to_compare(recording):
+    event = first(recording, "act_fn")
+    own = list(recording.functions)
+    own[recording.events["function"][event]] = Function("my_model", "Net.forward", "my_model/net.py", 3)
+    with pytest.raises(RecordingError, match=r"my_model/net\.py is of no package whose version was recorded"):
+        Recording(**(vars(recording) | {"functions": own})).source(event)
 
 
 @pytest.mark.parametrize("event", ["0", 1.0, None, True])
@@ -178,3 +227,19 @@ def test_an_event_that_there_is_not_is_told(recording):
             recording.source(event)
     with record() as running, pytest.raises(RecordingError, match="still running"):
         running.source(0)
+
+
+@pytest.mark.parametrize("file", ["torch/../private.py", "torch/a/../../private.py", "private.py", "/private.py"])
+def test_a_hostile_file_name_leads_to_no_file_outside_the_packages(file, tmp_path, monkeypatch):
+    from importlib import metadata
+
+    from helpers import installed_source
+    from helpers.rows import Function
+
+    (tmp_path / "torch" / "a").mkdir(parents=True)
+    (tmp_path / "private.py").write_text("def secret():\n    return 1\n", encoding="utf-8")
+    monkeypatch.setattr(installed_source, "_folder", lambda package: tmp_path)
+    function = Function(module="private", qualname="secret", file=file, line=1)
+    text, reason = installed_source.installed_text(function, {"torch": metadata.version("torch")})
+    assert text is None
+    assert "is of no package" in reason

@@ -49,3 +49,14 @@ def test_bytes_are_told_in_binary_units():
 
 def test_a_table_of_volatile_columns_tells_not_even_its_length():
     assert repr(Table.of({"thread": ["a", "b"]}, volatile=("thread",))) == "<table: thread>"
+
+
+def test_names_that_may_be_long_can_be_broken_and_are_still_escaped():
+    html = Table.of({"here": ["Class.<b>_name"]})._repr_html_()
+    assert "Class.<wbr>&lt;b&gt;_<wbr>name" in html
+
+
+def test_a_permalink_is_a_link():
+    html = Table.of({"permalink": ["https://example.org/a?b=1&c", ""]})._repr_html_()
+    assert '<a href="https://example.org/a?b=1&amp;c"' in html
+    assert html.count("<a ") == 1

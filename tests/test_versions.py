@@ -56,6 +56,7 @@ def test_the_table_holds_on_the_tiny_checkpoint(on_tiny):
 
 
 @pytest.mark.slow
+@pytest.mark.in_older_versions
 def test_the_table_holds_on_the_demo_checkpoint(demo_checkpoint):
     done = scenarios.run(demo_checkpoint)
     assert {name: done.variables[name] for name in "LSP"} == {"L": 30, "S": 3, "P": 272}

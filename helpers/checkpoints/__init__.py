@@ -16,7 +16,7 @@ from helpers.checkpoints import demo_build, stored, tiny_build
 from helpers.checkpoints.choice import checked_model
 from helpers.checkpoints.error import CheckpointError
 
-__all__ = ["CheckpointError", "cache_folder", "chosen", "demo", "demo_is_built", "tiny"]
+__all__ = ["CheckpointError", "cache_folder", "chosen", "chosen_folder", "demo", "demo_is_built", "tiny"]
 
 
 def cache_folder() -> Path:
@@ -67,6 +67,21 @@ def chosen() -> str:
     """
     model = os.environ.get("TRACE_MODEL", "").strip()
     return checked_model(model) if model else str(demo())
+
+
+def chosen_folder() -> Path:
+    """The folder with the files of `chosen()`: for a Hub id its snapshot in the Hub cache, downloaded where it is
+    missing; config, tokenizer and safetensors only.
+
+    Raises CheckpointError as `chosen` does.
+    """
+    model = chosen()
+    folder = Path(model)
+    if folder.is_dir():
+        return folder
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(model, allow_patterns=["*.json", "*.model", "*.safetensors"]))
 
 
 def _demo_folder() -> Path:

@@ -7,14 +7,13 @@ What the library would say late, and in terms of its own files, is said here at 
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
 from pathlib import Path
 
 from helpers import safetensors_header
 from helpers.checkpoints.error import CheckpointError
+from helpers.checkpoints.hub_errors import USE_DEMO, plain_hub_errors
+from helpers.checkpoints.hub_weights import PICKLED_WEIGHTS, check_weights_on_hub
 
-USE_DEMO = "or unset TRACE_MODEL to use the demo checkpoint"
-PICKLED_WEIGHTS = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 GENERATING_ARCHITECTURES = ("ForCausalLM", "LMHeadModel")
 
 
@@ -27,12 +26,13 @@ def checked_model(model: str) -> str:
     folder = Path(model).expanduser()
     if folder.exists():
         return str(_checked_folder(folder))
-    if _spelt_as_path(model):
+    if spelt_as_path(model):
         raise CheckpointError(f"TRACE_MODEL={model!r}: there is no such folder: correct the path, {USE_DEMO}")
     return _checked_hub_id(model)
 
 
-def _spelt_as_path(model: str) -> bool:
+def spelt_as_path(model: str) -> bool:
+    """Whether a name can only be a path of this machine, never a Hub id."""
     return model.startswith((".", "~", "/")) or "\\" in model or Path(model).is_absolute() or model.count("/") > 1
 
 
@@ -109,11 +109,11 @@ def _checked_hub_id(model: str) -> str:
             f"TRACE_MODEL={model!r} is neither a folder of this machine nor a Hub id (owner/name): correct "
             f"it, {USE_DEMO}"
         ) from None
-    with _plain_hub_errors(model):
+    with plain_hub_errors(model):
         config_file = Path(hf_hub_download(model, "config.json"))
     _check_causal_lm(model, config_file)
     if not _weights_in_cache(config_file.parent):
-        _check_weights_on_hub(model)
+        check_weights_on_hub(model)
     return model
 
 
@@ -126,62 +126,3 @@ def _weights_in_cache(snapshot: Path) -> bool:
         return False
     safetensors_header.check_shards(snapshot)
     return True
-
-
-def _check_weights_on_hub(model: str) -> None:
-    """Ask for the weights' metadata, so that a missing or gated file is reported before the download."""
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url
-    from huggingface_hub.errors import EntryNotFoundError
-
-    for name in (safetensors_header.SINGLE_FILE, safetensors_header.INDEX, *PICKLED_WEIGHTS):
-        try:
-            with _plain_hub_errors(model, missing_file_is_error=False):
-                get_hf_file_metadata(hf_hub_url(model, name))
-            return
-        except EntryNotFoundError:
-            continue
-    raise CheckpointError(f"{model} has no weights for transformers on the Hub: choose another model, {USE_DEMO}")
-
-
-@contextmanager
-def _plain_hub_errors(model: str, *, missing_file_is_error: bool = True):
-    """Turn what huggingface_hub raises into a CheckpointError that says what to do."""
-    from huggingface_hub import constants, errors
-
-    from helpers.compat import hub_connection_errors
-
-    page = f"{constants.ENDPOINT}/{model}"
-    try:
-        yield
-    except errors.GatedRepoError as error:
-        raise CheckpointError(
-            f"{model} is gated: accept its terms on {page}, log in with `hf auth login` or set HF_TOKEN, {USE_DEMO}"
-        ) from error
-    except errors.RepositoryNotFoundError as error:
-        raise CheckpointError(
-            f"{model} is neither a folder of this machine nor a public model on the Hub: correct "
-            "TRACE_MODEL; "
-            f"if it is private, log in with `hf auth login` or set HF_TOKEN, {USE_DEMO}"
-        ) from error
-    except errors.LocalEntryNotFoundError as error:
-        raise CheckpointError(_out_of_reach(model)) from error
-    except errors.EntryNotFoundError as error:
-        if not missing_file_is_error:
-            raise
-        raise CheckpointError(f"{model} has no config.json on the Hub: choose another model, {USE_DEMO}") from error
-    except errors.HfHubHTTPError as error:
-        status = error.response.status_code if error.response is not None else "no answer"
-        raise CheckpointError(f"The Hub answered {status} for {model}: try again later, {USE_DEMO}") from error
-    except (errors.OfflineModeIsEnabled, *hub_connection_errors()) as error:
-        raise CheckpointError(_out_of_reach(model)) from error
-
-
-def _out_of_reach(model: str) -> str:
-    from huggingface_hub import constants
-
-    why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the Hub cannot be reached"
-    return (
-        f"{model} is neither a folder of this machine nor complete in the Hub cache "
-        f"({constants.HF_HUB_CACHE}), and "
-        f"{why}: download it once with `hf download {model}`, give a local path, {USE_DEMO}"
-    )

@@ -12,25 +12,29 @@ import types
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..events import BUILTIN, MODULE, NOT_OBSERVED, NOTHING, OPEN, RAISED
+from ..events import BUILTIN, NOT_OBSERVED, NOTHING, OPEN
+from .event_writer import event_writer
+from .redact import text
 from .watch import BuiltinWatch, EventLog, Watch
 
 if TYPE_CHECKING:  # they need torch; this probe does not
     from .describe import Describer
     from .lines import LineProbe
     from .memory import MemoryProbe
-    from .steps import StepTracker
 
 
 class ThreadState:
-    """The open calls of one thread, innermost last: (event index or -1, watch, frame, index of the innermost event)."""
+    """One thread: its open calls, innermost last (event index or -1, watch, frame, index of the innermost event,
+    whether memory was read), and where it is in a generation."""
 
-    __slots__ = ("modules", "number", "stack")
+    __slots__ = ("generation", "keeping", "modules", "number", "stack", "step")
 
     def __init__(self, number: int) -> None:
-        self.stack: list[tuple[int, Watch | BuiltinWatch, types.FrameType, int]] = []
+        self.stack: list[tuple[int, Watch | BuiltinWatch, types.FrameType, int, bool]] = []
         self.modules = 0  # how many of them are module calls
         self.number = number
+        self.generation = self.step = NOT_OBSERVED  # the step tracker sets them
+        self.keeping = True  # whether its events are kept in full, or only the boundaries of steps are watched
 
 
 class CallProbe:
@@ -53,15 +57,17 @@ class CallProbe:
         self.builtin_watches: dict[int, list[BuiltinWatch]] = {}
         for watch in builtin_watches:
             self.builtin_watches.setdefault(id(watch.caller), []).append(watch)
+        self.problems: dict[str, str] = {}
         self.thread_names: list[str] = []
-        self.tracker: StepTracker | None = None  # set by the recorder: the tracker calls back into this probe
-        self.keeping = True
+        self.states: list[ThreadState] = []  # of all threads that were seen, by their number
         self._find_watch = find_watch
         self._turned_down: dict[int, types.CodeType] = {}  # held, so that an id stays its code's
-        self._describer = describer
+        self._description = describer.description
         self._memory = memory
         self._clock = clock
-        self._local = threading.local()
+        self.local = threading.local()
+        self._adding_thread = threading.Lock()
+        self.begin, self.end, self._open = event_writer(self, describer, memory, clock)
 
     # installed by the backends -------------------------------------------------------------------------------------
 
@@ -74,7 +80,7 @@ class CallProbe:
         raise NotImplementedError
 
     def set_keeping(self, keeping: bool) -> None:
-        """Whether events are kept in full, or only the boundaries of steps are watched."""
+        """Whether this thread's events are kept in full, or only the boundaries of steps are watched."""
         raise NotImplementedError
 
     # called by the backends ----------------------------------------------------------------------------------------
@@ -117,97 +123,54 @@ class CallProbe:
     def state(self) -> ThreadState:
         """This thread's open calls."""
         try:
-            return self._local.state
+            return self.local.state
         except AttributeError:
+            return self.new_thread()
+
+    def new_thread(self) -> ThreadState:
+        with self._adding_thread:  # a number is one thread's
+            state = self.local.state = ThreadState(len(self.states))
+            self.states.append(state)
             self.thread_names.append(threading.current_thread().name)
-            self._local.state = ThreadState(len(self.thread_names) - 1)
-            return self._local.state
+        return state
 
     def is_outermost_module(self) -> bool:
         """Whether no module call is open in this thread."""
         return self.state().modules == 0
 
-    def begin(self, watch: Watch, frame: types.FrameType) -> None:
-        """A watched Python function starts in `frame`."""
-        if watch.accepts is not None and not watch.accepts(frame):
-            return
-        state = self.state()
-        if watch.on_enter is not None:
-            watch.on_enter(frame)
-        if not self.keeping or watch.read is None:
-            state.stack.append((NOT_OBSERVED, watch, frame, _innermost(state)))
-            return
-        before = self._memory.sample() if self._memory and self._samples(watch, state) else NOT_OBSERVED
-        self._open(state, watch, frame, watch.kind, watch.read(frame), before)
-
     def begin_builtin(self, watch: BuiltinWatch, frame: types.FrameType) -> None:
         """A watched builtin is called by `frame`."""
-        if not self.keeping:
+        state = self.state()
+        if not state.keeping:
             return
         before = self._memory.sample() if watch.samples_memory and self._memory else NOT_OBSERVED
         values = frame.f_locals
-        arguments: list[tuple[str, object]] = []
+        names: list[str] = []
+        given: list[object] = []
         for local, name in watch.local_names.items():
             if local not in values:
                 continue
             if name.startswith("**"):
-                arguments.extend(values[local].items())
+                names += values[local]
+                given += values[local].values()
             else:
-                arguments.append((name, values[local]))
-        seen = (watch.function, NOT_OBSERVED, *self._describer.describe(arguments))
-        self._open(self.state(), watch, frame, BUILTIN, seen, before)
+                names.append(name)
+                given.append(values[local])
+        description = self._description(tuple(names), given)
+        self._open(state, watch, frame, BUILTIN, watch.function, NOT_OBSERVED, description, before)
 
-    @staticmethod
-    def _samples(watch: Watch | BuiltinWatch, state: ThreadState) -> bool:
-        """Whether memory is read around this call: at landmarks, and around the outermost module call only."""
-        return watch.samples_memory or (watch.kind == MODULE and state.modules == 0)
+    def told(self, hook: Callable[[object], None], argument: object) -> None:
+        try:
+            hook(argument)
+        except Exception as error:
+            self.note(getattr(hook, "__qualname__", "a hook"), error)
 
-    def _open(self, state: ThreadState, watch, frame: types.FrameType, kind: int, seen: tuple, before: int) -> None:
-        stack = state.stack
-        index = self.log.next_index()
-        parent = stack[-1][3] if stack else NOT_OBSERVED
-        stack.append((index, watch, frame, index))
-        if kind == MODULE:
-            state.modules += 1
-        tracker = self.tracker
-        self.log.starts.append(
-            (
-                index,
-                kind,
-                *seen,
-                state.number,
-                parent,
-                tracker.generation,
-                tracker.step,
-                before,
-                self._clock(),
-            )
-        )
-
-    def end(self, state: ThreadState, value: object, status: int) -> None:
-        """The innermost open call of this thread ended with `value` (None when an exception left it)."""
-        now = self._clock()
-        index, watch, frame, _ = state.stack.pop()
-        if type(watch) is BuiltinWatch:
-            tensors = values = NOTHING
-        else:
-            if watch.kind == MODULE and index != NOT_OBSERVED:
-                state.modules -= 1
-            if watch.on_exit is not None:
-                watch.on_exit(value)
-            if index == NOT_OBSERVED:
-                return
-            if self.lines is not None and id(watch.code) in self.lines.codes:
-                self.lines.ended(index, frame)
-            tensors, values = (NOTHING, NOTHING) if status == RAISED else watch.close(value)
-            if watch.measure is not None and status != RAISED:
-                watch.measure(index, value, frame)
-        after = self._memory.sample() if self._memory and self._samples(watch, state) else NOT_OBSERVED
-        self.log.ends.append((index, now, tensors, values, after, status))
+    def note(self, what: str, error: Exception) -> None:
+        self.problems.setdefault(what, f"{what} not observed ({text(f'{type(error).__name__}: {error}')})")
 
     def line(self, frame: types.FrameType, number: int) -> None:
         """A line of a function whose lines are recorded begins in `frame`."""
-        for index, _, open_frame, _ in reversed(self.state().stack):
+        for index, _, open_frame, *_ in reversed(self.state().stack):
             if open_frame is frame:
                 if index != NOT_OBSERVED:
                     self.lines.line(index, frame, number)
@@ -220,12 +183,7 @@ class CallProbe:
         while state.stack:
             index, *_ = state.stack.pop()
             if index != NOT_OBSERVED:
-                self.log.ends.append((index, now, NOTHING, NOTHING, NOT_OBSERVED, OPEN))
-
-
-def _innermost(state: ThreadState) -> int:
-    """Index of the event that is open now; calls without an event of their own are looked through."""
-    return state.stack[-1][3] if state.stack else NOT_OBSERVED
+                self.log.ends.extend((index, now, NOTHING, NOT_OBSERVED, OPEN))
 
 
 def backend() -> type[CallProbe]:

@@ -8,34 +8,58 @@ has few distinct ones, so that a recording grows by small integers.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections import OrderedDict, UserDict
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import PurePath
 
 import torch
 
-from ..events import NOTHING
+from ..events import NOT_OBSERVED, NOTHING
 from ..rows import TensorSpec
 from . import redact
 
+Tensor = torch.Tensor  # looked up for each argument of each event
 DEEPEST = 3  # levels of tuples, lists and dicts that are opened
-MOST_ITEMS = 24  # a longer container is named by its type and length
+MOST_ITEMS = 24  # a longer container is named by its type and length,
+MOST_TENSORS = 256  # one that begins with a tensor is not: hidden states and attentions have one per layer
 
 
 class Describer:
     """Turns what flows through a call into interned descriptions.
 
-    `tensor_lists[i]` is a tuple of indexes into `specs`; `value_lists[i]` a tuple of (path, value) pairs.
-    Index 0 of both is the empty description. Dictionary operations are atomic, so threads may share one Describer:
-    at worst two threads intern equal descriptions twice.
+    `tensor_lists[i]` is a tuple of indexes into `specs`; `value_lists[i]` a tuple of (path, value) pairs;
+    `descriptions[i]` a pair of indexes into these two. Index 0 of each is the empty one. Dictionary operations are
+    atomic, so threads may share one Describer: at worst two threads intern equal descriptions twice.
     """
 
     def __init__(self) -> None:
         self.specs: list[TensorSpec] = []
         self.tensor_lists: list[tuple[int, ...]] = [()]
         self.value_lists: list[tuple[tuple[str, object], ...]] = [()]
+        self.descriptions: list[tuple[int, int]] = [(NOTHING, NOTHING)]
+        self._description_index: dict[tuple[int, int], int] = {(NOTHING, NOTHING): NOTHING}
+        self.by_key: dict[tuple, int] = {}
         self._spec_index: dict[tuple, int] = {}
         self._tensor_list_index: dict[tuple[int, ...], int] = {(): NOTHING}
         self._value_list_index: dict[tuple, int] = {(): NOTHING}
         self._handlers: dict[type, object] = {}
+        self.named_by_type: set[type] = set()  # types of which only the name is told
+        self.secrets = redact.SecretValues()
+        self.description, self.description_of_one = _ways_in(self)
+
+    def new_key(self, key: tuple, names: tuple[str, ...], values: Sequence[object]) -> int:
+        index = self.description_of_all(names, values)
+        if not any(map(redact.is_secret_path, names)):
+            self.by_key[key] = index
+        return index
+
+    def description_of_all(self, names: tuple[str, ...], values: Sequence[object]) -> int:
+        pair = self.describe(zip(names, values, strict=False))
+        index = self._description_index.get(pair)
+        if index is None:
+            self.descriptions.append(pair)
+            index = self._description_index[pair] = len(self.descriptions) - 1
+        return index
 
     def describe(self, named: Iterable[tuple[str, object]]) -> tuple[int, int]:
         """(index into tensor_lists, index into value_lists) for the named arguments or results."""
@@ -58,10 +82,10 @@ class Describer:
         """Index into `specs` of this tensor's description; nothing of the tensor is kept."""
         try:
             key = (path, value.shape, value.dtype, value.device, value.untyped_storage().nbytes())
-        except (RuntimeError, NotImplementedError, AttributeError):
-            # sparse, some subclasses and functorch wrappers have no storage of their own
-            key = (path, tuple(value.shape), value.dtype, value.device, None)
-        index = self._spec_index.get(key)
+            index = self._spec_index.get(key)
+        except Exception:
+            key = _unusual_key(path, value)
+            index = self._spec_index.get(key)
         if index is None:
             index = self._new_spec(key, value)
         return index
@@ -70,11 +94,11 @@ class Describer:
         path, shape, dtype, device, storage = key
         try:
             nbytes = value.numel() * value.element_size() if value.layout == torch.strided else int(value.nbytes)
-        except (RuntimeError, NotImplementedError):
-            nbytes = None  # a layout that does not say
+        except Exception:
+            nbytes = None  # a layout, or a class, that does not say
         spec = TensorSpec(
             path=path,
-            shape=tuple(int(size) for size in shape),
+            shape=tuple(map(_whole, shape)),
             dtype=str(dtype).removeprefix("torch."),
             device=str(device),
             nbytes=nbytes,
@@ -105,15 +129,114 @@ class Describer:
     def _add(self, path: str, value: object, tensors: list[int], values: list, depth: int) -> None:
         if redact.is_secret_path(path):
             values.append((path, REDACTED_OR_NONE[value is None]))
+            self.secrets.note(value)
             return
         kind = type(value)
         handler = self._handlers.get(kind)
         if handler is None:
             handler = self._handlers[kind] = _handler_for(kind)
+            if handler is _add_type_name:
+                self.named_by_type.add(kind)
         handler(self, path, value, tensors, values, depth)
 
 
+def _ways_in(describer: Describer) -> tuple[Callable, Callable]:
+    """`description(names, values)` and `description_of_one(names, value)`: an index into `descriptions` for arguments
+    or results. The ways in for events, of which there are many: closures, as in event_writer.
+
+    Most are as they were in the layer or the step before, so what decides a description is compared first, as one
+    key: names, and of each value what `add_key` takes. Only a new key is described.
+    """
+    known = describer.by_key.get
+    named_by_type = describer.named_by_type
+    new_key, description_of_all = describer.new_key, describer.description_of_all
+
+    def add_key(value: object, key: list, depth: int) -> bool:
+        """Add to `key` what the description of this value depends on; False where only describing it can tell.
+
+        Never the value itself, unless it is a constant or short: a key is kept.
+        """
+        kind = type(value)
+        if kind is tuple or kind is list:
+            key += (kind, len(value))
+            if depth < DEEPEST and len(value) <= _most_items(value):
+                for item in value:
+                    if type(item) is Tensor:
+                        key += (item.shape, item.dtype, item.device, item.untyped_storage().nbytes())
+                    elif not add_key(item, key, depth + 1):
+                        return False
+        elif kind is Tensor:
+            key += (value.shape, value.dtype, value.device, value.untyped_storage().nbytes())
+        elif kind in CONSTANTS:
+            key.append(value)
+        elif kind in named_by_type:
+            key.append(kind)
+        elif kind is int or kind is float or (kind is str and len(value) <= SHORT):
+            key += (kind, value)  # 1, 1.0 and True are equal; NaN is not, and is described each time
+            return value == value
+        else:
+            return False
+        return True
+
+    def description(names: tuple[str, ...], values: Iterable[object]) -> int:
+        key = [names]
+        try:
+            for value in values:
+                kind = type(value)
+                if kind is Tensor:
+                    key += (value.shape, value.dtype, value.device, value.untyped_storage().nbytes())
+                elif kind in CONSTANTS:
+                    key.append(value)
+                elif kind in named_by_type:
+                    key.append(kind)
+                elif not add_key(value, key, 0):
+                    return description_of_all(names, values)
+        except Exception:  # no storage, or the reader's object raised: describe() says which
+            return description_of_all(names, values)
+        key = tuple(key)
+        index = known(key)
+        return new_key(key, names, values) if index is None else index
+
+    def description_of_one(names: tuple[str], value: object) -> int:
+        if type(value) is not Tensor:
+            return description(names, (value,))
+        try:
+            key = (names, value.shape, value.dtype, value.device, value.untyped_storage().nbytes())
+        except Exception:
+            return description_of_all(names, (value,))
+        index = known(key)
+        return new_key(key, names, (value,)) if index is None else index
+
+    return description, description_of_one
+
+
+def _unusual_key(path: str, value: torch.Tensor) -> tuple:
+    """The description of a tensor without a storage of its own (sparse, wrappers of functorch), without one size per
+    dimension (nested: the ragged ones are -1), or of a class that says nothing; never an exception."""
+    try:
+        return (path, tuple(_size(value, place) for place in range(value.dim())), value.dtype, value.device, None)
+    except Exception:
+        return (path, (), "not observed", "not observed", None)
+
+
+def _size(value: torch.Tensor, dimension: int) -> int:
+    try:
+        return _whole(value.size(dimension))
+    except Exception:
+        return NOT_OBSERVED
+
+
+def _whole(size: object) -> int:
+    """A size as a number; the ragged one of a jagged tensor is a symbol."""
+    try:
+        return int(size)
+    except Exception:
+        return NOT_OBSERVED
+
+
 PLAIN = frozenset({bool, int, type(None)})
+CONSTANTS = frozenset({bool, type(None), torch.dtype})
+SHORT = 32  # characters: longer texts are not kept as a part of keys
 REDACTED_OR_NONE = {True: None, False: redact.REDACTED}
 
 
@@ -126,21 +249,26 @@ def _handler_for(kind: type):
     for base, handler in (
         (float, _add_float),
         (str, _add_text),
-        (os.PathLike, _add_path),
+        (PurePath, _add_path),
         ((torch.dtype, torch.device, torch.Size), _add_torch_constant),
-        ((list, tuple), _add_sequence),
-        (Mapping, _add_mapping),
+        (list, _add_list),
+        (tuple, _add_tuple),
         (type, _add_class),
     ):
         if issubclass(kind, base):
             return handler
-    if _is_mapping_like(kind):
-        return _add_mapping
-    return _add_type_name
+    if issubclass(kind, UserDict):  # BatchEncoding
+        return _add_user_dictionary
+    return _add_dictionary if _is_plain_dictionary(kind) else _add_type_name
 
 
-def _is_mapping_like(kind: type) -> bool:
-    return any(base.__name__ in ("UserDict", "ModelOutput") for base in kind.__mro__)
+def _is_plain_dictionary(kind: type) -> bool:
+    """Whether a dictionary of this class holds what it gives. Others make it when they are asked: transformers' lazy
+    mappings import hundreds of modules, accelerate's read weights from disk."""
+    bases = (dict, OrderedDict)  # ModelOutput is an OrderedDict
+    return issubclass(kind, dict) and all(
+        any(getattr(kind, name) is getattr(base, name) for base in bases) for name in ("__len__", "__iter__", "items")
+    )
 
 
 def _add_tensor(describer: Describer, path, value, tensors, values, depth) -> None:
@@ -176,25 +304,50 @@ def _add_type_name(describer, path, value, tensors, values, depth) -> None:
     values.append((path, f"<{type(value).__name__}>"))
 
 
-def _add_sequence(describer, path, value, tensors, values, depth) -> None:
-    count = len(value)
-    if depth >= DEEPEST or count > MOST_ITEMS:
+def _add_list(describer, path, value, tensors, values, depth) -> None:
+    _add_items(describer, path, value, list.__len__(value), list.__iter__(value), tensors, values, depth)
+
+
+def _add_tuple(describer, path, value, tensors, values, depth) -> None:
+    _add_items(describer, path, value, tuple.__len__(value), tuple.__iter__(value), tensors, values, depth)
+
+
+def _most_items(value: tuple | list) -> int:
+    """How long this container may be and still be opened."""
+    first = next(iter(tuple.__iter__(value) if isinstance(value, tuple) else list.__iter__(value)), None)
+    return MOST_TENSORS if type(first) is Tensor or type(first) is tuple else MOST_ITEMS
+
+
+def _add_items(describer, path, value, count, items, tensors, values, depth) -> None:
+    if depth >= DEEPEST or count > _most_items(value):
         values.append((path, f"<{type(value).__name__} of {count}>"))
         return
     if not count:
         values.append((path, f"<empty {type(value).__name__}>"))
-    for position, item in enumerate(value):
+    for position, item in enumerate(items):
         describer._add(f"{path}.{position}", item, tensors, values, depth + 1)
 
 
-def _add_mapping(describer, path, value, tensors, values, depth) -> None:
-    count = len(value)
+def _add_user_dictionary(describer, path, value, tensors, values, depth) -> None:
+    held = object.__getattribute__(value, "__dict__").get("data")
+    if isinstance(held, dict) and _is_plain_dictionary(type(held)):
+        _add_pairs(describer, path, value, held, tensors, values, depth)
+    else:
+        _add_type_name(describer, path, value, tensors, values, depth)
+
+
+def _add_dictionary(describer, path, value, tensors, values, depth) -> None:
+    _add_pairs(describer, path, value, value, tensors, values, depth)
+
+
+def _add_pairs(describer, path, value, held: dict, tensors, values, depth) -> None:
+    count = dict.__len__(held)
     if depth >= DEEPEST or count > MOST_ITEMS:
         values.append((path, f"<{type(value).__name__} of {count}>"))
         return
     if not count:
         values.append((path, f"<empty {type(value).__name__}>"))
-    for key, item in list(value.items()):
+    for key, item in list(dict.items(held)):
         if type(key) is str or type(key) is int:
             describer._add(f"{path}.{redact.text(str(key))}", item, tensors, values, depth + 1)
         else:

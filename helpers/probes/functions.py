@@ -10,6 +10,9 @@ from ..events import NOT_OBSERVED
 from ..rows import Function
 from . import redact
 
+# Their text is public; that of any other function is the reader's own, and may hold a token or a home directory.
+PUBLISHED = frozenset(("transformers", "accelerate", "safetensors", "huggingface_hub", "tokenizers", "torch"))
+
 
 class FunctionTable:
     """The functions of a recording: code objects to rows, kept once."""
@@ -53,7 +56,8 @@ class FunctionTable:
             text = _source(self._codes[index])
             if text is not None:  # else its file is not there: a view says so
                 function = self.rows[index]
-                texts[f"{function.module}:{function.qualname}"] = text
+                is_published = function.file.partition("/")[0] in PUBLISHED
+                texts[f"{function.module}:{function.qualname}"] = text if is_published else redact.source(text)
         return texts
 
 

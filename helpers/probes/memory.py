@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import psutil
 import torch
 
 from ..events import MEMORY_COLUMNS, NOT_OBSERVED
+from .collectives import local_part
+from .kv_cache import is_cache
 
 
 class MemoryProbe:
@@ -23,19 +26,26 @@ class MemoryProbe:
     def __init__(self, clock: Callable[[], int]) -> None:
         self.rows: list[tuple[int, ...]] = []
         self.parameters = 0
+        self.parameters_virtual = 0
         self.kv_cache = 0
         self._clock = clock
-        self._counted: dict[int, weakref.ref] = {}
+        self._models: dict[int, weakref.ref] = {}
+        self._first: list[tuple[weakref.ref, object]] = []  # a parameter of each model, and where it was when counted
+        self._stale = False
+        self._appending = threading.RLock()
         self._process = psutil.Process()
         self._page = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
         self._statm = os.open("/proc/self/statm", os.O_RDONLY) if sys.platform == "linux" else None
 
     def sample(self) -> int:
         """Take one sample; returns its index in the series."""
-        # index and append must not be torn apart by another thread: take the index from the row's own position
-        row = (self._clock(), *self._resident(), self.parameters, self.kv_cache, *self._cuda())
-        self.rows.append(row)
-        return len(self.rows) - 1
+        if self._stale or any(_moved(reference, place) for reference, place in self._first):
+            self.recount()
+        parameters = (self.parameters, self.parameters_virtual)
+        row = (self._clock(), *self._resident(), *parameters, self.kv_cache, *self._cuda())
+        with self._appending:  # the index is this row's, whatever other threads do
+            self.rows.append(row)
+            return len(self.rows) - 1
 
     def _resident(self) -> tuple[int, int, int]:
         if self._statm is None:
@@ -55,11 +65,26 @@ class MemoryProbe:
         )
 
     def count_model(self, model: torch.nn.Module) -> None:
-        """Add a model's parameters and buffers to the series, once per model; storages shared by ties count once."""
-        if any(reference() is model for reference in self._counted.values()):
+        """Add a model's parameters and buffers to the series, until it is freed; what models share counts once."""
+        known = self._models.get(id(model))
+        if known is None or known() is not model:
+            self._models[id(model)] = weakref.ref(model, self._model_freed)
+        self.recount()
+
+    def _model_freed(self, _: weakref.ref) -> None:
+        self._stale = True  # counted again at the next sample, not here: this may run in the middle of anything
+
+    def recount(self) -> None:
+        """Count the living models again: one that was cast, moved or changed has another size now."""
+        self._stale = False
+        models = [model for reference in list(self._models.values()) if (model := reference()) is not None]
+        try:
+            self.parameters, self.parameters_virtual = held_bytes(models)
+            firsts = [next(model.parameters(), None) for model in models]
+        except RuntimeError:  # another thread changes a model meanwhile
+            self._stale = True
             return
-        self._counted[id(model)] = weakref.ref(model)
-        self.parameters += unique_bytes(model)
+        self._first = [(weakref.ref(first), _place(first)) for first in firsts if first is not None]
 
     def columns(self) -> dict[str, list[int]]:
         """The series by column name."""
@@ -72,41 +97,50 @@ class MemoryProbe:
             self._statm = None
 
 
-def unique_bytes(model: torch.nn.Module) -> int:
-    """Bytes of a model's parameters and buffers: each storage once, meta tensors not at all (nothing is allocated)."""
-    seen: dict[tuple, int] = {}
-    for tensor in [*model.parameters(), *model.buffers()]:
-        if tensor.device.type == "meta":
-            continue
-        try:
-            seen[(str(tensor.device), tensor.untyped_storage().data_ptr())] = tensor.numel() * tensor.element_size()
-        except (RuntimeError, NotImplementedError):
-            seen[("object", id(tensor))] = tensor.numel() * tensor.element_size()
-    return sum(seen.values())
+def held_bytes(models: Iterable[torch.nn.Module]) -> tuple[int, int]:
+    """(bytes in memory, bytes of meta and fake tensors) of the parameters and buffers of these models, all together.
 
-
-def cache_size(cache: object) -> tuple[int, int]:
-    """(positions, bytes) of a KV cache as it is now, for the Cache classes of 4.47 to 5.x and legacy tuples.
-
-    (-1, -1) for an object whose layout is unknown: not observed. Bytes are those of the key and value tensors.
+    Memory that several tensors share (ties, views of one buffer, modules of one model) counts once. A KV cache that is
+    a part of its model is no parameter: the series has it in a column of its own.
     """
-    layers = getattr(cache, "layers", None)
-    if layers is not None:  # 4.54 and later: an object per layer
-        pairs = [(getattr(layer, "keys", None), getattr(layer, "values", None)) for layer in layers]
-    elif getattr(cache, "key_cache", None) is not None:  # before 4.54
-        pairs = list(zip(cache.key_cache, cache.value_cache, strict=False))
-    elif isinstance(cache, tuple) and cache and isinstance(cache[0], tuple):
-        pairs = [layer[:2] for layer in cache]
-    else:
-        return NOT_OBSERVED, NOT_OBSERVED
-    tensors = [tensor for pair in pairs for tensor in pair if isinstance(tensor, torch.Tensor)]
-    nbytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-    return _cache_length(cache, tensors), nbytes
+    modules = [module for model in models for module in model.modules() if not is_cache(module)]
+    held = [tensor for module in modules for tensor in (*module._parameters.values(), *module._buffers.values())]
+    tensors = {id(tensor): tensor for tensor in held if tensor is not None}
+    ranges: dict[str, list[tuple[int, int]]] = {}
+    elsewhere = virtual = 0
+    for tensor in map(local_part, tensors.values()):
+        nbytes = tensor.numel() * tensor.element_size()
+        try:
+            storage = tensor.untyped_storage()
+            if tensor.is_meta or storage.device.type == "meta":
+                virtual += nbytes
+                continue
+            begin = tensor.data_ptr()
+            nbytes = min(nbytes, storage.nbytes() - tensor.storage_offset() * tensor.element_size())  # expanded: less
+        except (RuntimeError, NotImplementedError):  # a kind of tensor without one storage
+            elsewhere += nbytes
+        else:
+            ranges.setdefault(str(tensor.device), []).append((begin, begin + nbytes))
+    return elsewhere + sum(map(_covered, ranges.values())), virtual
 
 
-def _cache_length(cache: object, tensors: list[torch.Tensor]) -> int:
-    if hasattr(cache, "get_seq_length"):
-        length = cache.get_seq_length()
-        # a static cache may answer with a tensor; reading it would synchronise a GPU
-        return int(length) if isinstance(length, int) or length.device.type == "cpu" else NOT_OBSERVED
-    return tensors[0].shape[-2] if tensors else 0
+def _covered(ranges: list[tuple[int, int]]) -> int:
+    """How many addresses lie in at least one of these ranges."""
+    covered = reached = 0
+    for begin, end in sorted(ranges):
+        covered += max(end - max(begin, reached), 0)
+        reached = max(reached, end)
+    return covered
+
+
+def _place(tensor: torch.Tensor) -> tuple[torch.dtype, torch.device, int]:
+    """Changes when a model is cast or moved."""
+    try:
+        return tensor.dtype, tensor.device, 0 if tensor.is_meta else local_part(tensor).untyped_storage()._cdata
+    except (RuntimeError, NotImplementedError):
+        return tensor.dtype, tensor.device, 0
+
+
+def _moved(reference: weakref.ref, place: object) -> bool:
+    tensor = reference()
+    return tensor is None or _place(tensor) != place

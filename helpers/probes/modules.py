@@ -26,12 +26,13 @@ class ModuleNames:
     def __init__(self) -> None:
         self.paths: list[str] = []
         self._index: dict[str, int] = {}
-        self._known: dict[int, tuple[weakref.ref, int]] = {}
+        # by id of a module, its place in `paths`; a module that dies takes its entry out, so none need be checked
+        self.known: dict[int, int] = {}
+        self._references: dict[int, weakref.ref] = {}
 
     def of(self, module: torch.nn.Module) -> int | None:
         """Index into `paths` of this module's path; None for a module that was not met before."""
-        known = self._known.get(id(module))
-        return known[1] if known is not None and known[0]() is module else None
+        return self.known.get(id(module))
 
     def learn(self, model: torch.nn.Module) -> int:
         """Remember the paths of all modules of a model; returns that of the model itself."""
@@ -44,7 +45,9 @@ class ModuleNames:
         if index is None:
             index = self._index[path] = len(self.paths)
             self.paths.append(path)
-        self._known[id(module)] = (weakref.ref(module), index)
+        key = id(module)
+        self.known[key] = index
+        self._references[key] = weakref.ref(module, lambda _, known=self.known: known.pop(key, None))
         return index
 
 
@@ -59,26 +62,40 @@ class ModuleReader:
         on_model: Callable[[torch.nn.Module], None],
     ) -> None:
         self.names = ModuleNames()
-        self._describer = describer
         self._function_of = function_of
         self._is_outermost = is_outermost
         self._on_model = on_model
-        self._forwards: dict[type, tuple[int, tuple[str, ...]]] = {}
+        self.read = self._reading(describer)
 
-    def read(self, frame: types.FrameType) -> Seen:
-        """(function, path, tensors, values) of the module call that starts in this frame."""
-        values = frame.f_locals
-        module = values["self"]
-        forward = self._forwards.get(type(module))
-        if forward is None:
-            forward = self._forwards[type(module)] = self._forward_of(type(module))
-        function, parameters = forward
-        path = self.names.of(module)
-        if path is None:
-            path = self._first_met(module)
-        arguments = list(zip(parameters, values["args"], strict=False))
-        arguments.extend(values["kwargs"].items())
-        return (function, path, *self._describer.describe(arguments))
+    def _reading(self, describer: Describer) -> Callable[[types.FrameType], Seen]:
+        """`read(frame)`: (function, path, description) of the module call that starts in this frame."""
+        description, description_of_one = describer.description, describer.description_of_one
+        path_of, first_met, forward_of = self.names.known.get, self._first_met, self._forward_of
+        forwards: dict[type, tuple[int, tuple[str, ...], tuple[str, ...]]] = {}
+        known_forward = forwards.get
+
+        def read(frame: types.FrameType) -> Seen:
+            values = frame.f_locals
+            module = values["self"]
+            kind = type(module)
+            forward = known_forward(kind)
+            if forward is None:
+                forward = forwards[kind] = forward_of(kind)
+            function, parameters, first = forward
+            path = path_of(id(module))
+            if path is None:
+                path = first_met(module)
+            arguments, keywords = values["args"], values["kwargs"]
+            if keywords:
+                if not arguments:
+                    return function, path, description(tuple(keywords), keywords.values())
+                given = (*arguments[: len(parameters)], *keywords.values())
+                return function, path, description((*parameters[: len(arguments)], *keywords), given)
+            if len(arguments) == 1 and first:
+                return function, path, description_of_one(first, arguments[0])
+            return function, path, description(parameters[: len(arguments)], arguments)
+
+        return read
 
     def _first_met(self, module: torch.nn.Module) -> int:
         if self._is_outermost():
@@ -87,21 +104,17 @@ class ModuleReader:
         # added after its model's first call, or called from outside its model
         return self.names.remember(module, UNNAMED)
 
-    def _forward_of(self, kind: type[torch.nn.Module]) -> tuple[int, tuple[str, ...]]:
+    def _forward_of(self, kind: type[torch.nn.Module]) -> tuple[int, tuple[str, ...], tuple[str, ...]]:
+        """The function of a class's forward, the names of its positional inputs, and the first of them."""
         code = code_of(kind.forward)
         if code is None:
-            return self._function_of(torch.nn.Module._wrapped_call_impl.__code__), ()
+            return self._function_of(torch.nn.Module._wrapped_call_impl.__code__), (), ()
         positional = code.co_varnames[1 : code.co_argcount]
         if code.co_flags & 0x04:  # *args: further inputs are numbered
             positional += tuple(f"input.{position}" for position in range(8))
-        return self._function_of(code), positional
+        return self._function_of(code), positional, positional[:1]
 
 
-def module_watch(reader: ModuleReader, describer: Describer) -> Watch:
+def module_watch(reader: ModuleReader) -> Watch:
     """The watch on every module call."""
-    return Watch(
-        torch.nn.Module._wrapped_call_impl.__code__,
-        reader.read,
-        lambda value: describer.describe((("output", value),)),
-        kind=MODULE,
-    )
+    return Watch(torch.nn.Module._wrapped_call_impl.__code__, reader.read, kind=MODULE, result="output")

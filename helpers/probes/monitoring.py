@@ -2,20 +2,24 @@
 
 Local events cost nothing where nothing is watched, and fire in all threads. Three traps: exceptions cannot be a local
 event, so a global PY_UNWIND closes the calls that an exception leaves; callbacks get the code, not the frame; and
-`free_tool_id` leaves local events and callbacks alive for the id's next owner, so each is taken back first.
+`free_tool_id` leaves local events, callbacks and what DISABLE has switched off alive for the id's next owner, so each
+is taken back first.
 """
 
 from __future__ import annotations
 
 import sys
+import threading
 import types
+from collections.abc import Callable
 
-from ..events import RAISED, RETURNED, YIELDED, RecordingError
-from .calls import CallProbe
-from .watch import Watch
+from ..events import NOT_OBSERVED, RAISED, RETURNED, YIELDED, RecordingError
+from .calls import CallProbe, ThreadState
+from .watch import BuiltinWatch, Watch
 
 NAME = "sys.monitoring"
 TOOL = "helpers.record"
+HARMLESS = frozenset(map(id, (len, hasattr, getattr, isinstance, callable, id, min, max)))
 _TOOL_IDS = (4, 3)  # 0 to 2 and 5 are spoken for: debugger, coverage, profiler, optimizer
 
 
@@ -32,24 +36,29 @@ class MonitoringProbe(CallProbe):
         if self._tool is None:
             holders = ", ".join(repr(monitoring.get_tool(number)) for number in _TOOL_IDS)
             raise RecordingError(
-                f"Both free places of sys.monitoring are taken ({holders}): another recording is running. End it first."
+                f"Both free places of sys.monitoring are taken, by {holders}. End one of them before record()"
+                f"{f'; {TOOL!r} is another recording' if TOOL in holders else ''}."
             )
         monitoring.use_tool_id(self._tool, TOOL)
         events = monitoring.events
+        self._disabled: list[int] = []  # ids of the code objects of which something was switched off
+        on_start, on_return, on_yield, on_unwind = self._callbacks_of_functions()
         self._callbacks = {
-            events.PY_START: self._on_start,
-            events.PY_RETURN: self._on_return,
-            events.PY_YIELD: self._on_yield,
-            events.PY_UNWIND: self._on_unwind,
-            events.CALL: self._on_call,
-            events.C_RETURN: self._on_c_return,
-            events.C_RAISE: self._on_c_raise,
+            events.PY_START: on_start,
+            events.PY_RETURN: on_return,
+            events.PY_YIELD: on_yield,
+            events.PY_UNWIND: on_unwind,
+            **self._callbacks_of_builtins(),
             events.LINE: self._on_line,
         }
         for event, callback in self._callbacks.items():
             monitoring.register_callback(self._tool, event, callback)
         if self.finds_watches:
             monitoring.restart_events()  # an earlier recording has disabled the events of other code
+        self._switching = threading.Lock()
+        self._generating: set[ThreadState] = set()
+        self._summarising: set[ThreadState] = set()
+        self._in_full = True
         self._set_all(True)
 
     def stop(self) -> None:
@@ -58,30 +67,42 @@ class MonitoringProbe(CallProbe):
         self._set_all(False, ending=True)
         for event in self._callbacks:
             monitoring.register_callback(self._tool, event, None)
+        if self._disabled:
+            monitoring.restart_events()
         monitoring.free_tool_id(self._tool)
 
     def set_keeping(self, keeping: bool) -> None:
-        """See CallProbe.set_keeping."""
-        if keeping != self.keeping:
-            self.keeping = keeping
-            self._set_all(keeping)
+        """See CallProbe.set_keeping. Events are the interpreter's, for all threads: they go off while every generation
+        that runs is in a step of which only a summary is kept."""
+        state = self.state()
+        with self._switching:
+            state.keeping = keeping
+            _put(state, self._generating, state.generation != NOT_OBSERVED)
+            _put(state, self._summarising, not keeping)
+            in_full = not self._summarising or bool(self._generating - self._summarising)
+            if in_full != self._in_full:
+                self._in_full = in_full
+                self._set_all(in_full)
 
     def _set_all(self, on: bool, *, ending: bool = False) -> None:
-        """Switch the local events of all watched code. Off, the boundaries of steps stay watched, and the returns of
-        calls that are still open; `ending` takes everything off."""
+        """Switch the local events of all watched code. Off, the boundaries of steps stay watched, what no step has
+        called (another thread may load a model), and the returns of calls that are still open; `ending` takes
+        everything off."""
         events = sys.monitoring.events
         everywhere = events.PY_UNWIND if not ending else 0
         if on and self.finds_watches:
             everywhere |= events.PY_START | events.PY_RETURN | events.PY_YIELD
         sys.monitoring.set_events(self._tool, everywhere)
-        still_open = {id(watch.code) for _, watch, *_ in self.state().stack if isinstance(watch, Watch)}
+        still_open = {
+            id(watch.code) for state in self.states for _, watch, *_ in [*state.stack] if isinstance(watch, Watch)
+        }
         masks: dict[int, int] = {}
         codes: dict[int, types.CodeType] = {}
         for key, watch in self.watches.items():
             codes[key] = watch.code
             if ending:
                 masks[key] = 0
-            elif on or watch.boundary:
+            elif on or watch.boundary or not watch.in_steps:
                 masks[key] = events.PY_START | events.PY_RETURN | (events.PY_YIELD if watch.is_generator else 0)
             else:
                 masks[key] = events.PY_RETURN if key in still_open else 0
@@ -106,51 +127,73 @@ class MonitoringProbe(CallProbe):
 
     # callbacks: frame 1 is the one that the event is about ---------------------------------------------------------
 
-    def _on_start(self, code, offset):
-        watch = self.watch_of(code)
-        if watch is None:
-            return sys.monitoring.DISABLE  # never again for this code
-        if self.keeping or watch.boundary:
-            self.begin(watch, sys._getframe(1))
-        return None
+    def _callbacks_of_functions(self) -> tuple[Callable, ...]:
+        """For starts, returns, yields and unwindings of Python functions; see event_writer for their form."""
+        watches, watch_of, begin, end, local = self.watches, self.watch_of, self.begin, self.end, self.local
+        known = watches.get
+        frame_at, never_again, disabled = sys._getframe, sys.monitoring.DISABLE, self._disabled.append
 
-    def _on_return(self, code, offset, value):
-        return self._end_or_disable(code, value, RETURNED)
+        def on_start(code: types.CodeType, offset: int):
+            watch = known(id(code)) or watch_of(code)
+            if watch is None:
+                disabled(id(code))
+                return never_again  # for this code
+            begin(watch, frame_at(1))
+            return None
 
-    def _on_yield(self, code, offset, value):
-        return self._end_or_disable(code, value, YIELDED)
+        def ending(status: int):
+            def on_end(code: types.CodeType, offset: int, value: object):
+                if id(code) not in watches:
+                    disabled(id(code))
+                    return never_again
+                state = getattr(local, "state", None)
+                if state is not None and state.stack and state.stack[-1][2] is frame_at(1):
+                    end(state, value, status)
+                return None
 
-    def _end_or_disable(self, code, value: object, status: int):
-        if id(code) not in self.watches:
-            return sys.monitoring.DISABLE
-        self._end_frame(sys._getframe(2), value, status)
-        return None
+            return on_end
 
-    def _on_unwind(self, code, offset, exception) -> None:
-        if id(code) in self.watches:
-            self._end_frame(sys._getframe(1), None, RAISED)
+        def on_unwind(code: types.CodeType, offset: int, exception: BaseException) -> None:
+            if id(code) in watches:  # a global event: DISABLE is refused there
+                state = getattr(local, "state", None)
+                if state is not None and state.stack and state.stack[-1][2] is frame_at(1):
+                    end(state, None, RAISED)
 
-    def _end_frame(self, frame, value: object, status: int) -> None:
-        state = self.state()
-        if state.stack and state.stack[-1][2] is frame:
-            self.end(state, value, status)
+        return on_start, ending(RETURNED), ending(YIELDED), on_unwind
 
     def _on_line(self, code, number) -> None:
         self.line(sys._getframe(1), number)
 
-    def _on_call(self, code, offset, called, first) -> None:
-        for watch in self.builtin_watches.get(id(code), ()):
-            if watch.matches(called):
-                self.begin_builtin(watch, sys._getframe(1))
-                break
+    def _callbacks_of_builtins(self) -> dict[int, Callable]:
+        """For calls out of the functions that call a watched builtin, and for the returns of builtins."""
+        watches_in, begin_builtin, end, local = self.builtin_watches.get, self.begin_builtin, self.end, self.local
+        frame_at, not_here, disabled = sys._getframe, sys.monitoring.DISABLE, self._disabled.append
 
-    def _on_c_return(self, code, offset, called, first) -> None:
-        self._end_builtin(sys._getframe(1), RETURNED)
+        def on_call(code: types.CodeType, offset: int, called: object, first: object):
+            for watch in watches_in(id(code), ()):
+                if watch.matches(called):
+                    begin_builtin(watch, frame_at(1))
+                    return None
+            # an instruction that makes an object or asks about one will not call a watched builtin the next time
+            if type(called) is type or id(called) in HARMLESS:
+                disabled(id(code))
+                return not_here
+            return None
 
-    def _on_c_raise(self, code, offset, called, first) -> None:
-        self._end_builtin(sys._getframe(1), RAISED)
+        def ending(status: int):
+            def on_end(code: types.CodeType, offset: int, called: object, first: object) -> None:
+                state = getattr(local, "state", None)
+                if state is None or not state.stack:
+                    return
+                _, watch, frame, *_ = state.stack[-1]
+                if type(watch) is BuiltinWatch and frame is frame_at(1):
+                    end(state, None, status)
 
-    def _end_builtin(self, frame, status: int) -> None:
-        state = self.state()
-        if state.stack and state.stack[-1][2] is frame and not isinstance(state.stack[-1][1], Watch):
-            self.end(state, None, status)
+            return on_end
+
+        events = sys.monitoring.events
+        return {events.CALL: on_call, events.C_RETURN: ending(RETURNED), events.C_RAISE: ending(RAISED)}
+
+
+def _put(state: ThreadState, states: set[ThreadState], belongs: bool) -> None:
+    (states.add if belongs else states.discard)(state)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .watch import Watch, call_reader, result_closer
+from .watch import Watch, call_reader
 
 if TYPE_CHECKING:
     from .describe import Describer
@@ -69,7 +69,7 @@ class CallFinder:
         if self._chosen is not None and not self._chosen(code):
             return None
         reader = call_reader(code, self._function_of(code), self._describer)
-        return Watch(code, reader, result_closer(self._describer), accepts=self._outside_imports)
+        return Watch(code, reader, accepts=self._outside_imports)
 
     def import_watch(self) -> Watch:
         """The watch that tells when an import runs; it makes no events."""

@@ -13,7 +13,7 @@ import types
 
 from ..events import RAISED, RETURNED, YIELDED, RecordingError
 from .calls import CallProbe
-from .watch import GENERATOR, Watch
+from .watch import GENERATOR, BuiltinWatch
 
 NAME = "sys.setprofile"
 _ENDINGS = {
@@ -40,7 +40,7 @@ class ProfileProbe(CallProbe):
                 "in the same place. End it, record without lines, or use Python 3.12 or later."
             )
         self._active = True
-        self._full, self._slim = self._functions()
+        self._full, self._slim, self._deactivate = self._functions()
         if self.lines is not None:
             threading.settrace(self._trace)
             sys.settrace(self._trace)
@@ -48,26 +48,53 @@ class ProfileProbe(CallProbe):
         sys.setprofile(self._full)
 
     def stop(self) -> None:
-        """See CallProbe.stop. A thread that outlives the recording takes its profile function off at its next call."""
-        sys.setprofile(None)
-        threading.setprofile(None)
-        if self.lines is not None:
+        """See CallProbe.stop. A thread that outlives the recording takes its profile function off at its next call.
+
+        What somebody else has set in its place meanwhile stays.
+        """
+        displaced = not self._is_own(sys.getprofile())
+        if not displaced:
+            sys.setprofile(None)
+        # Asked while it is active: the calls below would make an inactive trace function take itself off.
+        traced = sys.gettrace() == self._trace
+        if traced:
             sys.settrace(None)
-            threading.settrace(None)
         self._active = False
+        self._deactivate()
+        if displaced:
+            self.problems["profile function"] = (
+                "Another profile function was set during the recording, or this one's was taken off (cProfile, "
+                "sys.setprofile): what ran after that was not observed. Python 3.12 or later has room for both."
+            )
+        if self._is_own(threading.getprofile()):
+            threading.setprofile(None)
+        if self.lines is not None:
+            if not traced:
+                self.problems["trace function"] = (
+                    "Another trace function was set during the recording, or this one's was taken off (a debugger, "
+                    "coverage): lines that ran after that were not observed."
+                )
+            if threading.gettrace() == self._trace:
+                threading.settrace(None)
+
+    def _is_own(self, function: object) -> bool:
+        return function is self._full or function is self._slim
 
     def set_keeping(self, keeping: bool) -> None:
         """See CallProbe.set_keeping."""
-        if keeping == self.keeping:
+        state = self.state()
+        if keeping == state.keeping:
             return
-        self.keeping = keeping
-        # only the thread that generates changes over; others have nothing to record in a decode step
-        if sys.getprofile() is not None:
+        state.keeping = keeping
+        if self._is_own(sys.getprofile()):  # else somebody has set another one meanwhile
             sys.setprofile(self._full if keeping else self._slim)
 
     def _trace(self, frame: types.FrameType, event: str, arg: object):
         """Asks for line events of the functions whose lines are recorded, of no other."""
-        return self._trace_line if id(frame.f_code) in self.lines.codes and self._active else None
+        if not self._active:
+            sys.settrace(None)  # of a thread that has outlived the recording
+            return None
+        return self._trace_line if id(frame.f_code) in self.lines.codes else None
 
     def _trace_line(self, frame: types.FrameType, event: str, arg: object):
         if event == "line" and self._active:
@@ -75,22 +102,28 @@ class ProfileProbe(CallProbe):
         return self._trace_line
 
     def _functions(self):
-        """The profile function that keeps everything, and the one that watches the boundaries of steps only."""
+        """The profile function that keeps everything, the one that watches the boundaries of steps only, and what has
+        both take themselves off, each in its own thread, when they are called again."""
         watches, builtin_watches = self.watches.get, self.builtin_watches.get
+        watched, callers = self.watches, self.builtin_watches
         finds, watch_of = self.finds_watches, self.watch_of
         boundaries = self.boundaries.get
-        begin, end, state = self.begin, self.end, self.state
+        begin, begin_builtin, end, state = self.begin, self.begin_builtin, self.end, self.state
+        active = True
+
+        def deactivate() -> None:
+            nonlocal active
+            active = False
 
         def full(frame: types.FrameType, event: str, arg: object) -> None:
-            if event == "call":
+            if not active:
+                sys.setprofile(None)
+            elif event == "call":
                 watch = watch_of(frame.f_code) if finds else watches(id(frame.f_code))
-                if watch is not None:
-                    if not self._active:
-                        sys.setprofile(None)
-                    elif not watch.is_generator or _is_first_start(frame):
-                        begin(watch, frame)
+                if watch is not None and (not watch.is_generator or _is_first_start(frame)):
+                    begin(watch, frame)
             elif event == "return":
-                if id(frame.f_code) in self.watches:
+                if id(frame.f_code) in watched:
                     here = state()
                     if here.stack and here.stack[-1][2] is frame:
                         end(here, arg, _status(frame, arg))
@@ -99,25 +132,27 @@ class ProfileProbe(CallProbe):
                 if candidates is not None:
                     for watch in candidates:
                         if watch.matches(arg):
-                            self.begin_builtin(watch, frame)
+                            begin_builtin(watch, frame)
                             break
-            elif id(frame.f_code) in self.builtin_watches:  # c_return, c_exception
+            elif id(frame.f_code) in callers:  # c_return, c_exception
                 here = state()
-                if here.stack and here.stack[-1][2] is frame and not isinstance(here.stack[-1][1], Watch):
+                if here.stack and here.stack[-1][2] is frame and type(here.stack[-1][1]) is BuiltinWatch:
                     end(here, None, RAISED if event == "c_exception" else RETURNED)
 
         def slim(frame: types.FrameType, event: str, arg: object) -> None:
-            if event == "call":
+            if not active:
+                sys.setprofile(None)
+            elif event == "call":
                 watch = boundaries(id(frame.f_code))
                 if watch is not None:
                     begin(watch, frame)
-            elif event == "return" and id(frame.f_code) in self.watches:
+            elif event == "return" and id(frame.f_code) in watched:
                 # calls opened while everything was kept (generate, _sample, the pipeline) end here too
                 here = state()
                 if here.stack and here.stack[-1][2] is frame:
                     end(here, arg, _status(frame, arg))
 
-        return full, slim
+        return full, slim, deactivate
 
 
 def _status(frame: types.FrameType, value: object) -> int:

@@ -8,9 +8,12 @@ from __future__ import annotations
 import functools
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 REDACTED = "<redacted>"
+_LONGEST_READ = 64 * 160
+_SHORTEST_SECRET = 6  # characters; shorter ones would be found everywhere
 LONGEST_TEXT = 160  # characters; a prompt or a path is recognisable, a document does not fit
 
 _SECRET_NAMES = re.compile(
@@ -18,13 +21,59 @@ _SECRET_NAMES = re.compile(
     r"|password|passwd|secret|api_key|credentials?|proxies|private_key)$",
     re.IGNORECASE,
 )
-_SECRET_TEXTS = re.compile(r"hf_[A-Za-z0-9]{8,}|Bearer\s+\S+|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)")
+# twelve: shorter ones are names (hf_quantizer)
+_SECRET_TEXTS = re.compile(r"hf_[A-Za-z0-9]{12,}|Bearer\s+\S+|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)")
+_SECRET_VARIABLE = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|API_KEY|ACCESS_KEY|CREDENTIALS)$", re.IGNORECASE)
 _SECRET_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACEHUB_API_TOKEN")
 
 
 def is_secret_name(name: object) -> bool:
     """Whether an argument or key of this name holds a secret, so that its value is never looked at."""
     return isinstance(name, str) and _SECRET_NAMES.match(name) is not None
+
+
+def secrets_in(value: str, variables: Mapping[str, str]) -> list[str]:
+    """The secrets in a text that was not redacted, each with its first characters only: texts of a known form, and the
+    values of `variables` (an environment) that are named like a secret."""
+    found = [match[0] for match in _SECRET_TEXTS.finditer(value)]
+    for name, secret in variables.items():
+        if _SECRET_VARIABLE.search(name) and len(secret) >= 2 * _SHORTEST_SECRET and secret in value:
+            found.append(secret)
+    return [f"{secret[:_SHORTEST_SECRET]}…" for secret in dict.fromkeys(found)]
+
+
+class SecretValues:
+    """The secrets that passed under a secret's name, to find them again where they have none: `get_token()` gives one
+    back, and a message may quote it. Kept while the recording runs."""
+
+    def __init__(self) -> None:
+        self._values: set[str] = set()
+
+    def note(self, value: object) -> None:
+        """Remember a secret, or those in a dictionary of headers."""
+        if isinstance(value, dict):
+            for item in list(value.values()):
+                self.note(item)
+        elif isinstance(value, str):
+            bare = str.removeprefix(value, "Bearer ")
+            if len(bare) >= _SHORTEST_SECRET:
+                self._values.add(bare)
+
+    def __bool__(self) -> bool:
+        return bool(self._values)
+
+    def hidden(self, value: object) -> object:
+        """`value` without them, where it is a text; also without the beginning of one that was cut."""
+        if not isinstance(value, str):
+            return value
+        for secret in self._values:
+            value = value.replace(secret, REDACTED)
+            if value.endswith("…"):
+                lengths = range(min(len(secret), len(value)) - 1, _SHORTEST_SECRET - 1, -1)
+                cut = next((length for length in lengths if value[:-1].endswith(secret[:length])), 0)
+                if cut:
+                    value = value[: -1 - cut] + REDACTED + "…"
+        return value
 
 
 @functools.lru_cache(maxsize=2**16)
@@ -36,14 +85,24 @@ def is_secret_path(path: str) -> bool:
 def text(value: str) -> str:
     """`value` without secrets and home directory, cut to LONGEST_TEXT characters (the cut is marked)."""
     # a file name that is no UTF-8 has lone surrogates, which no file could hold
-    readable = value[: LONGEST_TEXT * 4].encode("utf-8", "replace").decode("utf-8")
-    clean = _SECRET_TEXTS.sub(REDACTED, readable)
+    clean = _clean(value[:_LONGEST_READ].encode("utf-8", "replace").decode("utf-8"))
+    if len(value) > _LONGEST_READ:  # what was read may end within a secret
+        clean = clean[:LONGEST_TEXT] + "…"
+    return clean if len(clean) <= LONGEST_TEXT else clean[: LONGEST_TEXT - 1] + "…"
+
+
+def source(value: str) -> str:
+    """A function's own text, of any length, without secrets and home directory; it has the same lines."""
+    return "".join(_clean(line) for line in value.splitlines(keepends=True))
+
+
+def _clean(value: str) -> str:
+    clean = _SECRET_TEXTS.sub(REDACTED, value)
     for variable in _SECRET_VARIABLES:
         secret = os.environ.get(variable)
         if secret:
             clean = clean.replace(secret, REDACTED)
-    clean = _without_home(_without_cache_folder(clean))
-    return clean if len(clean) <= LONGEST_TEXT else clean[: LONGEST_TEXT - 1] + "…"
+    return _without_home(_without_cache_folder(clean))
 
 
 def _without_cache_folder(value: str) -> str:
@@ -53,8 +112,15 @@ def _without_cache_folder(value: str) -> str:
 
 
 def _without_home(value: str) -> str:
-    home = str(Path.home())
-    return value.replace(home, "~") if len(home) > 1 else value
+    for home in _homes(os.path.expanduser("~")):
+        value = value.replace(home, "~")
+    return value
+
+
+@functools.lru_cache(maxsize=8)
+def _homes(home: str) -> tuple[str, ...]:
+    """The home directory, and where it really lies if it is a link."""
+    return tuple(path for path in dict.fromkeys((home, os.path.realpath(home))) if len(path) > 1)
 
 
 @functools.lru_cache(maxsize=4096)

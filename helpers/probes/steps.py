@@ -1,24 +1,52 @@
 """Generation steps: prefill = 0, then decode steps 1, 2, 3, …
 
 A step begins when `prepare_inputs_for_generation` runs and a token has been finished since the last one; the stopping
-criteria run once per token, in every version and in every decoding loop. A prefill in chunks is therefore one step.
+criteria run once per step, in every version and in every decoding loop. A prefill in chunks is therefore one step, and
+so is a round of assisted decoding, which may give several tokens. Each thread has generations of its own.
 """
 
 from __future__ import annotations
 
+import itertools
+import threading
 import types
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from ..events import NOT_OBSERVED, STEP_COLUMNS
+import torch
+
+from ..events import CACHE_COLUMNS, NOT_OBSERVED, STEP_COLUMNS
 from ..progress import GenerationProgress
-from .memory import MemoryProbe, cache_size
+from .guard import noting
+from .kv_cache import LayerSize, layer_sizes, total
+
+if TYPE_CHECKING:
+    from .calls import ThreadState
+    from .memory import MemoryProbe
+
+
+class _Generation:
+    """The generate() call that is open in one thread."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.step = NOT_OBSERVED
+        self.began = 0  # when the step began
+        self.token_finished = True
+        self.cache: list[LayerSize] | None = []  # after the step's forward pass; None: its layout is unknown
+        self.prompt: int | None = None  # positions of input_ids before the first step; until then, those given
+        self.length: int | None = None  # … when the stopping criteria were last asked
+        self.tokens = NOT_OBSERVED  # new ones of this step
+        self.shows_progress = False
 
 
 class StepTracker:
-    """Knows the current generation and step; decides which steps are kept in full.
+    """Knows the generation and step of each thread; decides which steps are kept in full.
 
-    `keep`: how many steps of each generation are kept in full (None: all). `on_keep_change(keeping)` is called when
-    recording in full should stop or go on. `progress` is told of each token, except where the program streams its text.
+    `keep`: how many steps of each generation are kept in full (None: all). `thread()` gives the state of the thread
+    that runs, where its generation and step are put. `on_keep_change(keeping)` is called when recording in full should
+    stop or go on in this thread. `progress` is told of the tokens of one generation at a time, except where the program
+    streams its text.
     """
 
     def __init__(
@@ -26,85 +54,176 @@ class StepTracker:
         keep: int | None,
         memory: MemoryProbe | None,
         clock: Callable[[], int],
+        thread: Callable[[], ThreadState],
         on_keep_change: Callable[[bool], None],
         progress: GenerationProgress | None = None,
     ) -> None:
-        self.generation = NOT_OBSERVED
-        self.step = NOT_OBSERVED
         self.rows: list[tuple[int, ...]] = []
+        self.cache_rows: list[tuple[int, ...]] = []
+        self.new_tokens: dict[int, int] = {}  # by generation: what its result holds more than its prompt
+        self.problems: dict[str, str] = {}
         self._keep = keep
         self._memory = memory
         self._clock = clock
+        self._thread = thread
         self._on_keep_change = on_keep_change
         self._progress = progress
-        self._generations = 0
-        self._depth = 0
-        self._token_finished = False
-        self._began = 0
-        self._cache = (NOT_OBSERVED, NOT_OBSERVED)
+        self._progress_is_taken = False
+        self._next_number = itertools.count().__next__
+        self._local = threading.local()
+        self._cache_bytes: dict[int, int] = {}  # by generation
 
+    @property
+    def generation(self) -> int:
+        """Number of the generation that runs in this thread; -1: none."""
+        return self._thread().generation
+
+    @property
+    def step(self) -> int:
+        """Its step; -1: none."""
+        return self._thread().step
+
+    def _running(self) -> _Generation | None:
+        """The generation of this thread, unless a generate() inside it (an assistant model) runs."""
+        return self._local.running if getattr(self._local, "depth", 0) == 1 else None
+
+    # hooks of the call probe ---------------------------------------------------------------------------------------
+
+    @noting("generation steps")
     def generate_entered(self, frame: types.FrameType) -> None:
         """generate() begins. A generate() inside another (an assistant model) belongs to the outer one."""
-        self._depth += 1
-        if self._depth == 1:
-            self.generation = self._generations
-            self._generations += 1
-            self.step = NOT_OBSERVED
-            self._token_finished = True
-            self._cache = (NOT_OBSERVED, NOT_OBSERVED)
-            if self._progress is not None and frame.f_locals.get("streamer") is None:
-                self._progress.begin()
-
-    def generate_left(self, _value: object) -> None:
-        """generate() ends, by return or exception."""
-        self._depth -= 1
-        if self._depth == 0:
-            if self._progress is not None:
-                self._progress.end()
-            self._finish_step()
-            self.generation = self.step = NOT_OBSERVED
-            self._set_cache_bytes(0)
-            self._on_keep_change(True)
-
-    def inputs_prepared(self, _frame: object) -> None:
-        """prepare_inputs_for_generation begins: the next step, if the last token is finished."""
-        if self._depth != 1 or not self._token_finished:
+        self._local.depth = getattr(self._local, "depth", 0) + 1
+        if self._local.depth > 1:
             return
-        self._finish_step()
-        self._token_finished = False
-        self.step += 1
-        self._began = self._clock()
-        self._on_keep_change(self._is_kept())
+        running = self._local.running = _Generation(self._next_number())
+        thread = self._thread()
+        thread.generation, thread.step = running.number, NOT_OBSERVED
+        self._on_keep_change(True)
+        running.prompt = _given_length(frame.f_locals)
+        if self._memory is not None:
+            self._memory.recount()
+        if self._progress is not None and not self._progress_is_taken and frame.f_locals.get("streamer") is None:
+            running.shows_progress = self._progress_is_taken = True
+            self._progress.begin()
 
+    @noting("generation steps")
+    def generate_left(self, value: object) -> None:
+        """generate() ends, by return or exception."""
+        self._local.depth -= 1
+        if self._local.depth:
+            return
+        running = self._local.running
+        if running.shows_progress:
+            self._progress.end()
+            self._progress_is_taken = False
+        self._finish_step(running)
+        self._set_cache_bytes(running, 0)
+        thread = self._thread()
+        thread.generation = thread.step = NOT_OBSERVED
+        self._on_keep_change(True)
+        self._count_new_tokens(running, value)
+
+    @noting("generation steps")
+    def inputs_prepared(self, frame: types.FrameType) -> None:
+        """prepare_inputs_for_generation begins: the next step, if the last token is finished."""
+        running = self._running()
+        if running is None or not running.token_finished:
+            return
+        if running.step == NOT_OBSERVED:
+            prepared = _length(frame.f_locals.get("input_ids"))
+            # assisted decoding has put its guesses behind the prompt by now; an encoder has another prompt than its
+            # decoder; and of embeddings there are no ids
+            known = [length for length in (running.prompt, prepared) if length is not None]
+            running.prompt = running.length = min(known, default=None)
+        self._finish_step(running)
+        running.token_finished = False
+        running.tokens = NOT_OBSERVED
+        running.step += 1
+        running.began = self._clock()
+        self._thread().step = running.step
+        self._on_keep_change(self._is_kept(running))
+
+    @noting("generation steps")
     def kwargs_updated(self, model_kwargs: object) -> None:
         """_update_model_kwargs_for_generation returned: its result holds the KV cache after the forward pass."""
-        if self._depth != 1 or not isinstance(model_kwargs, dict):
+        running = self._running()
+        if running is None or not isinstance(model_kwargs, dict):
             return
         cache = model_kwargs.get("past_key_values")
-        self._cache = cache_size(cache) if cache is not None else (0, 0)
-        self._set_cache_bytes(max(self._cache[1], 0))
+        running.cache = layer_sizes(cache) if cache is not None else []
+        self._set_cache_bytes(running, max(total(running.cache)[1], 0))
 
+    @noting("generation steps")
+    def token_chosen(self, frame: types.FrameType) -> None:
+        """The stopping criteria are asked: the tokens of the step are at the end of their input_ids."""
+        running = self._running()
+        length = _length(frame.f_locals.get("input_ids")) if running is not None else None
+        if length is not None and running.length is not None:
+            running.tokens = max(running.tokens, 0) + length - running.length
+            running.length = length
+
+    @noting("generation steps")
     def token_finished(self, _value: object) -> None:
-        """The stopping criteria have been asked: the token is drawn."""
-        if self._depth == 1:
-            self._token_finished = True
-            if self._progress is not None:
+        """The stopping criteria have been asked."""
+        running = self._running()
+        if running is not None:
+            running.token_finished = True
+            if running.shows_progress:
                 self._progress.token()
 
-    def _is_kept(self) -> bool:
-        return self._keep is None or self.step < self._keep
+    # -------------------------------------------------------------------------------------------------------------
 
-    def _finish_step(self) -> None:
-        if self.step == NOT_OBSERVED:
+    def _is_kept(self, running: _Generation) -> bool:
+        return self._keep is None or running.step < self._keep
+
+    def _finish_step(self, running: _Generation) -> None:
+        if running.step == NOT_OBSERVED:
             return
         sample = self._memory.sample() if self._memory else NOT_OBSERVED
         end = self._clock()
-        self.rows.append((self.generation, self.step, self._began, end, int(self._is_kept()), *self._cache, sample))
+        place = (running.number, running.step)
+        kept = int(self._is_kept(running))
+        self.rows.append((*place, running.began, end, kept, *total(running.cache), sample, running.tokens))
+        self.cache_rows.extend((*place, *run) for run in _runs(running.cache or []))
+
+    def _count_new_tokens(self, running: _Generation, value: object) -> None:
+        """How many tokens generate() gave back, of each sequence; unknown after an exception."""
+        length = _length(getattr(value, "sequences", value))
+        if length is not None:
+            self.new_tokens[running.number] = length - (running.prompt or 0)
 
     def columns(self) -> dict[str, list[int]]:
-        """The steps by column name."""
-        return {name: [row[place] for row in self.rows] for place, name in enumerate(STEP_COLUMNS)}
+        """The steps by column name, in the order of generations."""
+        rows = sorted(self.rows)
+        return {name: [row[place] for row in rows] for place, name in enumerate(STEP_COLUMNS)}
 
-    def _set_cache_bytes(self, nbytes: int) -> None:
+    def cache_columns(self) -> dict[str, list[int]]:
+        """The KV cache after each step by column name, in the order of generations."""
+        rows = sorted(self.cache_rows)
+        return {name: [row[place] for row in rows] for place, name in enumerate(CACHE_COLUMNS)}
+
+    def _set_cache_bytes(self, running: _Generation, nbytes: int) -> None:
+        self._cache_bytes[running.number] = nbytes
         if self._memory is not None:
-            self._memory.kv_cache = nbytes
+            self._memory.kv_cache = sum(list(self._cache_bytes.values()))
+
+
+def _length(ids: object) -> int | None:
+    """Positions of token ids (sequences, positions); None for anything else."""
+    return int(ids.shape[-1]) if isinstance(ids, torch.Tensor) and ids.ndim == 2 else None
+
+
+def _given_length(values: dict[str, object]) -> int | None:
+    """Positions of the ids that generate() was given."""
+    return _length(values.get("inputs")) or _length((values.get("kwargs") or {}).get("input_ids"))
+
+
+def _runs(sizes: list[LayerSize]) -> list[tuple[int, ...]]:
+    """Neighbouring layers of equal size as one row: first layer, how many, and the sizes of each."""
+    rows = []
+    first = 0
+    for size, alike in itertools.groupby(sizes):
+        count = len(list(alike))
+        rows.append((first, count, *size))
+        first += count
+    return rows

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import operator
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..events import BUILTIN, CALL, NOT_OBSERVED
@@ -15,29 +17,36 @@ if TYPE_CHECKING:
 GENERATOR = 0x20 | 0x80 | 0x200  # CO_GENERATOR, CO_COROUTINE, CO_ASYNC_GENERATOR
 VARIABLE_ARGUMENTS, VARIABLE_KEYWORDS = 0x04, 0x08
 
-Seen = tuple[int, int, int, int]  # kind-specific: function, path, tensor list, value list
+Seen = tuple[int, int, int]  # function, path (of a module) and description
+
+START_FIELDS = (
+    "index", "kind", "function", "path", "description", "thread", "parent", "generation", "step", "memory", "time",
+)  # fmt: skip
+END_FIELDS = ("index", "time", "description", "memory", "status")
 
 
 class Watch:
     """One function that is watched.
 
-    `read(frame)` gives (function, path, tensors, values) when a call starts; `close(value)` gives (tensors, values)
-    when it returns. Without `read` a call makes no event: only the hooks `on_enter` and `on_exit` are told.
+    `read(frame)` gives (function, path, description) when a call starts; what it returns is described as `result`.
+    Without `read` a call makes no event: only the hooks `on_enter` and `on_exit` are told.
     `samples_memory`: memory is read before and after. `boundary`: stays on in steps of which only a summary is kept,
-    and its hooks tell the step tracker. `accepts(frame)`: which of its calls count (None: all). `measure(event, value,
-    frame)` reads the values of what a call gave back; it is the only one that may look into a tensor.
+    and its hooks tell the step tracker. `in_steps`: a generation step has called it. `accepts(frame)`: which of its
+    calls count (None: all). `measure(event, value, frame)` reads the values of what a call gave back; it is the only
+    one that may look into a tensor.
     """
 
     __slots__ = (
         "accepts",
         "boundary",
-        "close",
         "code",
+        "in_steps",
         "kind",
         "measure",
         "on_enter",
         "on_exit",
         "read",
+        "result",
         "samples_memory",
     )
 
@@ -45,18 +54,19 @@ class Watch:
         self,
         code: types.CodeType,
         read: Callable[[types.FrameType], Seen] | None = None,
-        close: Callable[[object], tuple[int, int]] | None = None,
         *,
         kind: int = CALL,
+        result: str = "result",
         samples_memory: bool = False,
         accepts: Callable[[types.FrameType], bool] | None = None,
     ) -> None:
         self.code = code
         self.kind = kind
         self.read = read
-        self.close = close
+        self.result = (result,)
         self.samples_memory = samples_memory
         self.boundary = False
+        self.in_steps = False
         self.measure: Callable[[int, object, types.FrameType], None] | None = None
         self.on_enter: Callable[[types.FrameType], None] | None = None
         self.on_exit: Callable[[object], None] | None = None
@@ -115,7 +125,7 @@ def _matcher(builtin: object) -> Callable[[object], bool]:
     owner = getattr(builtin, "__objclass__", None)
     name = builtin.__name__
     if owner is None:
-        return lambda called: called is builtin
+        return functools.partial(operator.is_, builtin)  # no Python call: it is asked at each call of the caller
     return lambda called: (
         called is builtin
         or (getattr(called, "__name__", None) == name and isinstance(getattr(called, "__self__", None), owner))
@@ -125,40 +135,49 @@ def _matcher(builtin: object) -> Callable[[object], bool]:
 def call_reader(code: types.CodeType, function: int, describer: Describer) -> Callable[[types.FrameType], Seen]:
     """Reads the arguments of an ordinary call from its frame's parameters."""
     positional = code.co_argcount + code.co_kwonlyargcount
-    names = list(code.co_varnames[:positional])
+    names = code.co_varnames[:positional]
     extra = iter(code.co_varnames[positional:])
     starred = next(extra) if code.co_flags & VARIABLE_ARGUMENTS else None
     keywords = next(extra) if code.co_flags & VARIABLE_KEYWORDS else None
-
-    def arguments(frame: types.FrameType) -> Iterator[tuple[str, object]]:
-        values = frame.f_locals
-        for name in names:
-            if name in values:
-                yield name, values[name]
-        if starred and values.get(starred):
-            yield from ((f"*{starred}.{position}", value) for position, value in enumerate(values[starred]))
-        if keywords and values.get(keywords):
-            yield from values[keywords].items()
+    description = describer.description
 
     def read(frame: types.FrameType) -> Seen:
-        return (function, NOT_OBSERVED, *describer.describe(arguments(frame)))
+        values = frame.f_locals
+        given = [values[name] for name in names]
+        given_names = names
+        if starred is not None and values[starred]:
+            given += values[starred]
+            given_names += tuple([f"*{starred}.{position}" for position in range(len(values[starred]))])
+        if keywords is not None and values[keywords]:
+            given += values[keywords].values()
+            given_names += tuple(values[keywords])
+        return function, NOT_OBSERVED, description(given_names, given)
 
     return read
-
-
-def result_closer(describer: Describer) -> Callable[[object], tuple[int, int]]:
-    """Describes the value that a call gave back."""
-    return lambda value: describer.describe((("result", value),))
 
 
 class EventLog:
     """Collects starts and ends of calls from all threads, without locks.
 
-    List appends and `next` of a counter are atomic; each thread has a stack of its own. Rows are tuples of integers,
-    about 300 bytes for a whole event.
+    `starts` and `ends` are rows one after the other (START_FIELDS, END_FIELDS), about 300 bytes for a whole event:
+    integers in one list are nothing that the garbage collector would count and walk, as a tuple for each row is.
+    Extending a list by a tuple and `next` of a counter are atomic; each thread has a stack of its own.
     """
 
     def __init__(self) -> None:
-        self.starts: list[tuple[int, ...]] = []
-        self.ends: list[tuple[int, ...]] = []
+        self.starts: list[int] = []
+        self.ends: list[int] = []
         self.next_index = itertools.count().__next__
+
+    def start_rows(self) -> list[tuple[int, ...]]:
+        """A copy of `starts`, as rows."""
+        return _rows(self.starts, len(START_FIELDS))
+
+    def end_rows(self) -> list[tuple[int, ...]]:
+        """A copy of `ends`, as rows."""
+        return _rows(self.ends, len(END_FIELDS))
+
+
+def _rows(fields: list[int], width: int) -> list[tuple[int, ...]]:
+    copied = iter([*fields])  # whole: a thread that is late may still write
+    return list(zip(*[copied] * width, strict=True))

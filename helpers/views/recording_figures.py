@@ -69,7 +69,7 @@ def stage_description(recording: Recording) -> str:
 
 
 def memory_figure(recording: Recording, title: str = "Memory over the run") -> Figure:
-    """The memory series in MiB over milliseconds; curves that were not observed are left out."""
+    """The memory series in MiB over milliseconds; curves not observed, or zero throughout, are left out."""
     series = recording.memory()
     time = series["milliseconds"].to_numpy(dtype=float)
     with matplotlib.rc_context(STYLE):
@@ -77,7 +77,7 @@ def memory_figure(recording: Recording, title: str = "Memory over the run") -> F
         axes = figure.add_subplot()
         for name, (colour, dashes, text) in MEMORY_COLOURS.items():
             values = series[name]
-            if values.isna().all():
+            if not _is_drawn(values):
                 continue
             axes.plot(time, _mebibytes(values), color=colour, linestyle=dashes, linewidth=2, label=text)
         _mark_steps(axes, recording)
@@ -87,6 +87,10 @@ def memory_figure(recording: Recording, title: str = "Memory over the run") -> F
         axes.set_title(title)
         figure.legend(loc="outside lower center", ncols=3, frameon=False)
     return figure
+
+
+def _is_drawn(values: pd.Series) -> bool:
+    return bool((values.fillna(0) > 0).any())
 
 
 def _mebibytes(values: pd.Series) -> np.ndarray:
@@ -116,5 +120,5 @@ def _mark_steps(axes, recording: Recording) -> None:
 def memory_description(recording: Recording) -> str:
     """What the memory figure shows, in a sentence that is the same for every run of the same program."""
     series = recording.memory()
-    shown = [text for name, (_, _, text) in MEMORY_COLOURS.items() if not series[name].isna().all()]
+    shown = [text for name, (_, _, text) in MEMORY_COLOURS.items() if _is_drawn(series[name])]
     return f"Line chart of the process's memory in MiB over the run: {', '.join(shown)}."

@@ -1,0 +1,93 @@
+"""Checks of the exercises of 10_across_versions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+
+from helpers import landmarks as landmark_table
+from helpers.exercises import Verdict, not_answered, right, wrong
+from helpers.recording import Recording
+
+
+def check_decodes_once(answer: str | None, by_version: Mapping[str, Recording]) -> Verdict:
+    """`answer`: the first version (as text) whose pipeline decodes token ids once per call. The recordings tell."""
+    if answer is None:
+        return not_answered()
+    calls = {version: _calls(recording).get("dec.decode", 0) for version, recording in by_version.items()}
+    if answer not in list(calls):  # a list cannot be looked up in a dictionary
+        return wrong(f"answer with one of the recorded versions, as text: {', '.join(map(repr, calls))}.")
+    expected = next(version for version, count in calls.items() if count == 1)
+    if answer == expected:
+        return right("before, the prompt was decoded too, only to know how many characters to cut off.")
+    if calls[answer] == 1:
+        return wrong(f"there it is decoded once, but not for the first time: {expected!r} comes before.")
+    return wrong(f"there `dec.decode` was called {calls[answer]} times: find it in the table of calls.")
+
+
+def check_untested_version(answer: str | None, landmark: str, version: str) -> Verdict:
+    """`answer`: "module:qualname" of the function that plays the landmark's role in a version that was not recorded."""
+    if answer is None:
+        return not_answered()
+    candidates = next(one.candidates for one in landmark_table.table() if one.id == landmark)
+    if answer == landmark_table.pick(candidates, version):
+        return right("the ranges have no gaps, so each version from the oldest on falls into one of them.")
+    ranges = [specifier for specifier, target in candidates.items() if target == answer]
+    if ranges:
+        return wrong(f"that is the function of {ranges[0]}, and {version} is not in this range.")
+    if any(target and answer == target.partition(":")[2] for target in candidates.values()):
+        return wrong("give the module as well, as the table does: module:qualname.")
+    return wrong("no range of this landmark names this function: look at its `candidates`.")
+
+
+def check_lost(answer: Callable | None, by_version: Mapping[str, Recording]) -> Verdict:
+    """`answer`: a function of two recordings that gives {"gone": ids, "silent": ids}, as sets of landmark ids: those
+    that ran in the first and in the second have no function, or have one that did not run."""
+    if answer is None:
+        return not_answered()
+    if not callable(answer):
+        return wrong("the answer is a function of two recordings: `answer = lost`, without brackets.")
+    versions = list(by_version)
+    for old, new in [*pairwise(versions), (versions[0], versions[-1]), (versions[-1], versions[0])]:
+        before, after = by_version[old], by_version[new]
+        try:
+            given = answer(before, after)
+        except Exception as error:  # the reader's own code: whatever it raises is told
+            return wrong(f"for {old} and {new} your function raised {type(error).__name__}: {error}")
+        problem = _difference(given, _lost(before, after))
+        if problem:
+            return wrong(f"for {old} and {new}: {problem}")
+    return right("gone is what you notice; silent is what a table of names alone would never tell you.")
+
+
+def _calls(recording: Recording) -> dict[str, int]:
+    table = recording.landmarks()
+    return dict(zip(table["landmark"], table["calls"], strict=True))
+
+
+def _lost(before: Recording, after: Recording) -> dict[str, set[str]]:
+    then, now = _calls(before), _calls(after)
+    found = dict(zip(after.landmarks()["landmark"], after.landmarks()["function"], strict=True))
+    missing = {name for name, calls in then.items() if calls and not now.get(name)}
+    gone = {name for name in missing if not found.get(name)}
+    return {"gone": gone, "silent": missing - gone}
+
+
+def _difference(given: object, expected: dict[str, set[str]]) -> str:
+    """What is wrong with the given dictionary; "" where nothing is."""
+    if not isinstance(given, dict) or set(given) != set(expected):
+        return 'a dictionary with the keys "gone" and "silent" is asked for.'
+    try:
+        sets = {kind: set(ids) for kind, ids in given.items()}
+    except TypeError:
+        return "each value is a set of landmark ids."
+    if mixed := sorted(sets["gone"] & expected["silent"]):
+        return f"{mixed[0]} is not gone: it has a function there that did not run."
+    if mixed := sorted(sets["silent"] & expected["gone"]):
+        return f"{mixed[0]} is not silent: it has no function there."
+    for kind, ids in expected.items():
+        if extra := sorted(sets[kind] - ids):
+            return f"{extra[0]} ran in both, or did not run before either."
+        if missing := ids - sets[kind]:
+            return f"{len(missing)} {kind} of {len(ids)} are missing."
+    return ""

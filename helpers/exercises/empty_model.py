@@ -1,0 +1,86 @@
+"""Checks of the exercises of 03_empty_model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from helpers import article
+from helpers.exercises import Verdict, not_answered, right, wrong
+
+SHAPES = {
+    "Llama-2-7B": article.LLAMA_2_7B,
+    "a tied model": {**article.LLAMA_2_7B, "num_hidden_layers": 3, "tie_word_embeddings": True},
+    "a model with fewer key heads": {**article.LLAMA_2_7B, "num_hidden_layers": 3, "num_key_value_heads": 8},
+    "a model without layers": {**article.LLAMA_2_7B, "num_hidden_layers": 0},
+}
+"""What `check_parameter_count` tries, by what is particular about it."""
+
+
+def empty_llama(**shape: object):
+    """A LlamaForCausalLM of this shape (arguments of LlamaConfig) on the meta device: it takes no memory."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    with torch.device("meta"):
+        return LlamaForCausalLM(LlamaConfig(**shape))
+
+
+def check_module_inits(answer: int | None, layers: int) -> Verdict:
+    """`answer`: how often Module.__init__ runs for a Llama with so many layers."""
+    if answer is None:
+        return not_answered()
+    expected, fewer = (
+        len(list(empty_llama(**article.LLAMA_2_7B | {"num_hidden_layers": n}).modules())) for n in (layers, 0)
+    )
+    if answer == expected:
+        return right(f"{(expected - fewer) // layers} for each layer, and {fewer} for what is not in a layer.")
+    if answer == expected - fewer:
+        return wrong("these are the modules within the layers; the model has some around them: count those too.")
+    if answer in (3, 6):
+        return wrong("these are the __init__ of one object's classes; each submodule is an object of its own.")
+    return wrong("compare the number of modules of two models whose layers differ by one.")
+
+
+def check_float16_bytes(answer: int | None) -> Verdict:
+    """`answer`: bytes of the parameters of Llama-2-7B in float16."""
+    if answer is None:
+        return not_answered()
+    model = empty_llama(**article.LLAMA_2_7B)
+    count = sum(parameter.numel() for parameter in model.parameters())
+    if answer == 2 * count:
+        return right("two bytes each. The article's card of 24 GB holds this, and not twice as much in float32.")
+    if answer == 4 * count:
+        return wrong("that is float32: a float16 number has two bytes.")
+    if answer == count:
+        return wrong("that is the number of parameters; each takes two bytes.")
+    if answer == 2 * 7_000_000_000:
+        return wrong("the 7B of the name is rounded: count the parameters.")
+    if answer == 2 * (count - model.lm_head.weight.numel()):
+        return wrong("Llama-2 is not tied: lm_head has numbers of its own.")
+    return wrong("add up numel() of the parameters of an empty model, and take two bytes for each.")
+
+
+def check_parameter_count(answer: Callable | None) -> Verdict:
+    """`answer`: a function of a LlamaConfig that gives the number of its model's parameters, ties counted once."""
+    from transformers import LlamaConfig
+
+    if answer is None:
+        return not_answered()
+    if not callable(answer):
+        return wrong("the answer is a function: `answer = count_parameters`, without brackets.")
+    for name, shape in SHAPES.items():
+        model = empty_llama(**shape)
+        expected = sum(parameter.numel() for parameter in model.parameters())
+        try:
+            given = answer(LlamaConfig(**shape))
+        except Exception as error:  # the reader's own code: whatever it raises is told
+            return wrong(f"for {name} your function raised {type(error).__name__}: {error}")
+        if given != expected:
+            return wrong(f"for {name} you count {given:,}, which is {_difference(given, expected)}.")
+    return right("no number of a Llama's size is hidden: the config gives them all.")
+
+
+def _difference(given: object, expected: int) -> str:
+    if not isinstance(given, int):
+        return f"a {type(given).__name__}, not a whole number"
+    return f"{abs(given - expected):,} too {'many' if given > expected else 'few'}"

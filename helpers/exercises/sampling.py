@@ -1,0 +1,83 @@
+"""Checks of the exercises of 08_sampling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from helpers.exercises import Verdict, not_answered, right, wrong
+
+PROBABILITIES = ((0.5, 0.3, 0.15, 0.05), (0.25, 0.25, 0.25, 0.25), (0.05, 0.9, 0.05), (1.0,))
+SHARES = (0.1, 0.5, 0.8, 0.95, 0.99)
+"""What `check_top_p` tries: rows of probabilities, equal ones among them, and values of p."""
+
+
+def check_kept(answer: int | None, logits, model, **settings: object) -> Verdict:
+    """`answer`: tokens that can still be drawn after the processors of these settings (see SamplingSettings)."""
+    from helpers.sampling import SamplingSettings, distribution
+
+    if answer is None:
+        return not_answered()
+    chain = distribution(logits, SamplingSettings(do_sample=True, **settings), model)
+    if answer == chain.final.kept:
+        return right(f"so many have a finite score after {len(chain.stages)} processors.")
+    if answer in [stage.kept for stage in chain.stages[:-1]]:
+        return wrong("that is after an earlier processor of the chain; another one follows.")
+    if answer == len(chain.probabilities):
+        return wrong("that is the whole vocabulary: the processors remove tokens from it.")
+    return wrong("let distribution() run the chain, and look at the last row of its chain_table().")
+
+
+def check_idle_arguments(answer: set[str] | None, arguments: Mapping[str, object], logits, model) -> Verdict:
+    """`answer`: names of the arguments that change nothing when do_sample=False. The check runs the library's chain."""
+    if answer is None:
+        return not_answered()
+    asked = {name: value for name, value in arguments.items() if name != "do_sample"}
+    expected = {name for name, value in asked.items() if not _acts(name, value, logits, model)}
+    given = {answer} if isinstance(answer, str) else set(answer)
+    if given == expected:
+        return right("they shape a distribution, and without a draw nobody asks for one. The others change the scores.")
+    if unknown := given - set(asked):
+        return wrong(f"these are not among the arguments: {', '.join(sorted(map(str, unknown)))}.")
+    if acting := given - expected:
+        return wrong(f"{', '.join(sorted(acting))} changes the scores in greedy search too: see the traps.")
+    return wrong(f"there are more: {len(expected - given)} of them still.")
+
+
+def _acts(name: str, value: object, logits, model) -> bool:
+    import numpy as np
+
+    from helpers.sampling import SamplingSettings, distribution
+
+    chain = distribution(logits, SamplingSettings(do_sample=False, **{name: value}), model)
+    return not np.array_equal(chain.final.scores, chain.start.scores)
+
+
+def check_top_p(answer: Callable | None) -> Verdict:
+    """`answer`: a function (scores, p) that gives the scores with -inf for what top-p removes; scores is 1-dimensional.
+    Compared with the library's TopPLogitsWarper."""
+    import torch
+    from transformers import TopPLogitsWarper
+
+    if answer is None:
+        return not_answered()
+    if not callable(answer):
+        return wrong("the answer is a function: `answer = top_p`, without brackets.")
+    for probabilities in PROBABILITIES:
+        scores = torch.tensor(probabilities).log()
+        for p in SHARES:
+            expected = TopPLogitsWarper(p)(None, scores[None].clone())[0]
+            try:
+                given = answer(scores.clone(), p)
+            except Exception as error:  # the reader's own code: whatever it raises is told
+                return wrong(f"for {probabilities} and p={p} your function raised {type(error).__name__}: {error}")
+            if not isinstance(given, torch.Tensor) or given.shape != scores.shape:
+                return wrong("give back a tensor of the same shape, in the order of the vocabulary.")
+            kept, wanted = (int(row.isfinite().sum()) for row in (given, expected))
+            if kept == 0:
+                return wrong(f"for {probabilities} and p={p} nothing is left: the likeliest token always stays.")
+            if kept != wanted:
+                too = "many" if kept > wanted else "few"
+                return wrong(f"for {probabilities} and p={p} you keep {kept} tokens, the library {wanted}: too {too}.")
+            if not torch.equal(given, expected):
+                return wrong(f"for {probabilities} and p={p} as many are kept, but others: mind the order.")
+    return right("the smallest set of likely tokens that holds the share p; the likeliest stays whatever p is.")

@@ -1,0 +1,55 @@
+"""Checks of the exercises of 00_the_whole_call."""
+
+from __future__ import annotations
+
+from helpers.exercises import Verdict, not_answered, right, wrong
+from helpers.recording import Recording
+
+
+def check_cache_positions(answer: int | None, recording: Recording, step: int) -> Verdict:
+    """`answer`: positions in the KV cache after this decode step (the prefill is step 0)."""
+    if answer is None:
+        return not_answered()
+    positions = recording.steps().set_index("step")["kv_tokens"]
+    prompt, expected = int(positions[0]), int(positions[step])
+    if answer == expected:
+        return right(f"{prompt} of the prompt and one for each of {step} decode steps.")
+    if answer == prompt:
+        return wrong("that is after the prefill; each decode step adds a position.")
+    if answer == step:
+        return wrong("the positions of the prompt are in the cache too.")
+    if answer == expected + 1:
+        return wrong("the token that this step chose is not in the cache yet: the next step puts it there.")
+    return wrong("look at kv_tokens in recording.steps().")
+
+
+def check_attention_calls(answer: int | None, recording: Recording) -> Verdict:
+    """`answer`: calls of scaled_dot_product_attention in the prefill."""
+    if answer is None:
+        return not_answered()
+    found = recording.find("scaled_dot_product_attention")
+    found = found[found["kind"] == "builtin"]
+    expected = int((found["step"] == 0).sum())
+    if answer == expected:
+        return right("one for each layer: all positions and all heads of a layer go through one call.")
+    if answer == len(found):
+        return wrong("these are the calls in all the steps that were kept in full; the prefill is step 0.")
+    if answer == int(recording.steps()["kv_tokens"].iloc[0]):
+        return wrong("that is the number of prompt tokens: all of them go through one call together.")
+    return wrong("ask recording.find(..., step=0) for it, and count the builtin, not the function around it.")
+
+
+def check_linear_calls(answer: int | None, layers: int, tokens: int) -> Verdict:
+    """`answer`: calls of Linear.forward for a Llama with so many layers that writes so many tokens."""
+    if answer is None:
+        return not_answered()
+    per_layer = 7  # q, k, v, o, gate, up, down
+    if answer == tokens * (per_layer * layers + 1):
+        return right("seven in each layer and lm_head, in the prefill and in each decode step.")
+    if answer == tokens * per_layer * layers:
+        return wrong("lm_head is a linear layer too.")
+    if answer == (tokens + 1) * (per_layer * layers + 1):
+        return wrong("the prefill chooses the first token: there is one forward pass for each token, and none besides.")
+    if answer == per_layer * layers + 1:
+        return wrong("that is one forward pass; there is one for each token.")
+    return wrong('count them in one step: recording.find("Linear.forward", step=1).')

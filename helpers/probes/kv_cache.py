@@ -1,0 +1,80 @@
+"""The KV cache in numbers, at the time: a reference to a cache would show what it holds later (facts: a static cache is
+one storage that is written in place)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from ..events import NOT_OBSERVED
+
+
+class LayerSize(NamedTuple):
+    """One layer of a KV cache. -1: not observed."""
+
+    tokens: int  # positions that it has seen; a sliding window keeps fewer of them
+    capacity: int  # positions that its tensors have room for
+    nbytes: int  # of its keys and values, as allocated
+
+
+UNKNOWN = LayerSize(NOT_OBSERVED, NOT_OBSERVED, NOT_OBSERVED)
+
+
+def layer_sizes(cache: object) -> list[LayerSize] | None:
+    """Each layer of a KV cache as it is now, for the Cache classes of 4.47 to 5.x and legacy tuples.
+
+    None for an object whose layout is unknown. Of an encoder-decoder cache, that of the decoder's self-attention.
+    """
+    cache = getattr(cache, "self_attention_cache", cache)
+    layers = getattr(cache, "layers", None)
+    if layers is not None:  # 4.54 and later: an object per layer
+        return [_layer(layer, getattr(layer, "keys", None), getattr(layer, "values", None)) for layer in layers]
+    if getattr(cache, "key_cache", None) is not None:  # before 4.54
+        seen = _whole_length(cache)
+        pairs = zip(cache.key_cache, cache.value_cache, strict=False)
+        return [_sizes(keys, values, seen) for keys, values in pairs]
+    if isinstance(cache, tuple) and cache and isinstance(cache[0], tuple):
+        return [_sizes(*layer[:2], None) for layer in cache]
+    return None
+
+
+def is_cache(module: torch.nn.Module) -> bool:
+    """Whether a module is a KV cache: in 4.47 a static one is, and generate() makes it a part of the model."""
+    return hasattr(type(module), "get_seq_length")
+
+
+def total(sizes: list[LayerSize] | None) -> tuple[int, int]:
+    """(tokens, bytes) of a whole cache: the longest layer, the sum of all. (-1, -1) where it was not observed."""
+    if sizes is None:
+        return NOT_OBSERVED, NOT_OBSERVED
+    known = [size for size in sizes if size is not UNKNOWN]
+    return max((size.tokens for size in known), default=0), sum(size.nbytes for size in known)
+
+
+def _layer(layer: object, keys: object, values: object) -> LayerSize:
+    if not isinstance(keys, torch.Tensor):
+        # not filled yet, or of another kind (a linear attention's state)
+        return UNKNOWN if getattr(layer, "is_initialized", False) else LayerSize(0, 0, 0)
+    return _sizes(keys, values, _number(getattr(layer, "get_seq_length", lambda: None)()))
+
+
+def _whole_length(cache: object) -> int | None:
+    """Before 4.54 the cache answers for all of its layers."""
+    return _number(cache.get_seq_length()) if hasattr(cache, "get_seq_length") else None
+
+
+def _number(length: object) -> int | None:
+    """A static cache answers with a tensor; reading one of a GPU would wait for it. None: nothing was said."""
+    if isinstance(length, torch.Tensor):
+        return int(length) if length.device.type == "cpu" else NOT_OBSERVED
+    return length if isinstance(length, int) else None
+
+
+def _sizes(keys: object, values: object, seen: int | None) -> LayerSize:
+    held = [tensor for tensor in (keys, values) if isinstance(tensor, torch.Tensor)]
+    if not held:
+        return LayerSize(0, 0, 0)  # 4.x keeps [] for a layer that was skipped
+    capacity = held[0].shape[-2] if held[0].ndim >= 2 else 0
+    nbytes = sum(tensor.numel() * tensor.element_size() for tensor in held)
+    return LayerSize(capacity if seen is None else seen, capacity, nbytes)

@@ -1,0 +1,91 @@
+"""Where the weights of each module lie when its model is first called.
+
+accelerate's offload hooks leave meta tensors in the modules and keep the weights elsewhere, in memory or on disk: read
+from the hook, not from the parameter.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from ..rows import WeightRow
+from .collectives import local_part
+from .guard import noting
+from .kv_cache import is_cache
+
+
+class WeightsProbe:
+    """Collects one row per module with parameters or buffers of its own, and the names of compiled modules."""
+
+    def __init__(self) -> None:
+        self.rows: list[WeightRow] = []
+        self.compiled: list[str] = []
+        self.models: list[str] = []  # class and attention implementation of each model that was called
+        self.problems: dict[str, str] = {}
+
+    @noting("weights")
+    def model_called(self, model: torch.nn.Module) -> None:
+        """A model is called for the first time; called before its hooks move anything."""
+        attention = getattr(getattr(model, "config", None), "_attn_implementation", None)
+        if isinstance(attention, str):
+            self.models.append(f"{type(model).__name__} with {attention} attention")
+        for path, module in model.named_modules():
+            if is_compiled(module):
+                self.compiled.append(path)
+            row = _row(path, module)
+            if row is not None:
+                self.rows.append(row)
+
+
+def is_compiled(module: torch.nn.Module) -> bool:
+    """Whether torch.compile stands before the module's own forward, so that calls inside it are not observed."""
+    return (
+        getattr(module, "_compiled_call_impl", None) is not None
+        or type(module).__name__ == "OptimizedModule"
+        or hasattr(module.__dict__.get("forward"), "_torchdynamo_orig_callable")
+    )
+
+
+def _row(path: str, module: torch.nn.Module) -> WeightRow | None:
+    named = (*module._parameters.items(), *module._buffers.items())
+    own = [(name, tensor) for name, tensor in named if tensor is not None]
+    if not own or is_cache(module):
+        return None
+    hook = offload_hook(module)
+    moved_to = getattr(hook, "execution_device", None)
+    devices = dict.fromkeys(place_of(hook, name, tensor) for name, tensor in own)
+    return WeightRow(
+        path=path,
+        dtype=", ".join(dict.fromkeys(str(tensor.dtype).removeprefix("torch.") for _, tensor in own)),
+        nbytes=sum(local_part(tensor).numel() * tensor.element_size() for _, tensor in own),  # of this process
+        device=", ".join(devices),
+        execution_device=", ".join(devices) if moved_to is None else str(as_device(moved_to)),
+    )
+
+
+def as_device(device: object) -> torch.device:
+    """accelerate writes a GPU as its number."""
+    return torch.device("cuda", device) if isinstance(device, int) else torch.device(device)
+
+
+def offload_hook(module: torch.nn.Module) -> object | None:
+    """The hook that moves this module's weights for a call; of several in a row the first that does."""
+    hook = module.__dict__.get("_hf_hook")
+    hooks = getattr(hook, "hooks", (hook,))
+    return next((one for one in hooks if getattr(one, "execution_device", None) is not None), None)
+
+
+def place_of(hook: object | None, name: str, tensor: torch.Tensor) -> str:
+    if tensor.device.type != "meta":
+        return str(tensor.device)
+    return stored_on(getattr(hook, "weights_map", None), name) or "meta"
+
+
+def stored_on(weights: object, key: str) -> str | None:
+    """Where a map of accelerate's has a tensor: "disk", or the device of what it holds in memory."""
+    while hasattr(weights, "dataset") and hasattr(weights, "prefix"):  # PrefixedDataset
+        weights, key = weights.dataset, weights.prefix + key
+    in_memory = getattr(weights, "state_dict", weights)  # OffloadedWeightsLoader, or a plain dictionary
+    if isinstance(in_memory, dict) and key in in_memory:
+        return str(in_memory[key].device)
+    return "disk" if key in (getattr(weights, "index", None) or {}) else None

@@ -1,0 +1,149 @@
+"""`python -m helpers export NOTEBOOK.ipynb -o page.html`: one notebook as one file that can be mailed.
+
+The file holds everything: style, figures, the explorers with their recordings, and the words of the glossary that the
+notebook links to. It asks for nothing from anywhere, and needs neither Python nor a network.
+"""
+
+from __future__ import annotations
+
+import base64
+import mimetypes
+import re
+from html import escape
+from pathlib import Path
+from urllib.parse import unquote
+
+from helpers.project import ROOT
+from helpers.site import SiteError, executions, inspection, notebook_pages
+from helpers.site.notebook_pages import NotebookPage
+from helpers.whole_file import write_whole
+
+TEMPLATES = Path(__file__).parent / "template"
+TEMPLATE = "tutorial"
+GLOSSARY = ROOT / "docs" / "glossary.md"
+_GLOSSARY_LINK = re.compile(r"\((?:\.\./docs/)?glossary\.md(?:#([\w-]+))?\)")
+_OTHER_NOTEBOOK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!\w+:)[^)#\s]+\.ipynb(?:#[^)]*)?\)")
+_PICTURE = re.compile(r"!\[([^\]]*)\]\((?!\w+:)([^)\s]+)\)")
+_TERM = re.compile(r"^## (.+)\n+((?:(?!## ).*\n?)*)", re.MULTILINE)
+
+
+def export(
+    notebook: Path, output: Path, *, run: bool = True, again: bool = False, kept: Path = executions.FOLDER
+) -> Path:
+    """Write the notebook as one self-contained page at `output`; returns the path.
+
+    It is run first, unless it is kept from before (again=True: all the same); with run=False the page shows the outputs
+    that the file holds. Raises NotebookError when a cell fails, and SiteError for a notebook without outputs to show,
+    and for a page that must not go out: with a secret in it, too heavy, or that would fetch something. Then nothing is
+    written.
+    """
+    if run:
+        page = notebook_pages.make(*executions.executed(notebook.resolve(), kept, again=again))
+        made_with = f"Recorded with {page.execution.recorded_with}, {page.execution.executed_at}; nothing is live."
+    else:
+        page = _as_it_is(notebook)
+        made_with = "The outputs are those that the notebook's file held; nothing is live."
+    try:
+        document = _document(page, made_with, notebook.resolve().parent)
+    except SiteError as error:
+        raise SiteError(f"{notebook.name}: {error}") from error
+    problems = [*_problems(document, page)]
+    if problems:
+        raise SiteError(f"{notebook.name} must not go out as it is:\n" + "\n".join(problems))
+    return write_whole(output, document.encode("utf-8"))
+
+
+def _as_it_is(path: Path) -> NotebookPage:
+    import nbformat
+
+    notebook = nbformat.read(path, as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    if not any(cell.outputs for cell in code):
+        raise SiteError(f"{path.name} holds no outputs: export it without --as-it-is, which runs it.")
+    return notebook_pages.make(notebook, None, path.stem)
+
+
+def _document(page: NotebookPage, made_with: str, folder: Path) -> str:
+    import nbformat
+
+    from helpers.site.page_exporter import exporter
+
+    notebook, words = nbformat.from_dict(page.notebook), {}
+    notebook.cells = [nbformat.from_dict(cell) for cell in notebook.cells]
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = _PICTURE.sub(lambda found: f"![{found[1]}]({_embedded(found[2], folder)})", cell.source)
+            cell.source = _OTHER_NOTEBOOK.sub(r"\1", cell.source)  # the page travels alone
+            cell.source = _GLOSSARY_LINK.sub(lambda found: _word(found[1], words), cell.source)
+    if words:
+        notebook.cells.append(nbformat.v4.new_markdown_cell(_words_text(words), id="words"))
+    notebook.cells.insert(
+        1, nbformat.v4.new_markdown_cell(f'<p class="what-this-is">{escape(made_with)}</p>', id="what")
+    )
+    facts = {"title": page.title.replace("`", ""), "footer": made_with, "style": _style(), "script": _script()}
+    document, _ = exporter().from_notebook_node(notebook, resources={"page": facts})
+    return "\n".join(line.rstrip() for line in document.splitlines()) + "\n"
+
+
+def _embedded(address: str, folder: Path) -> str:
+    """The picture as a data: address, where it is a file beside the notebook; else as it was, and a problem then."""
+    file = folder / unquote(address)
+    if not file.is_file():
+        return address
+    kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+    return f"data:{kind};base64,{base64.b64encode(file.read_bytes()).decode('ascii')}"
+
+
+def glossary() -> dict[str, tuple[str, str]]:
+    """The words of the glossary by anchor: (word, explanation); empty outside a checkout."""
+    if not GLOSSARY.is_file():
+        return {}
+    text = GLOSSARY.read_text(encoding="utf-8")
+    return {
+        re.sub(r"[^\w-]", "", word.lower().replace(" ", "-")): (word, said.strip())
+        for word, said in _TERM.findall(text)
+    }
+
+
+def _word(anchor: str | None, words: dict[str, tuple[str, str]]) -> str:
+    known = glossary()
+    if anchor is None or anchor not in known:
+        words |= known if anchor is None else {}
+        return "(#Words)"
+    words[anchor] = known[anchor]
+    return f"(#word-{anchor})"
+
+
+def _words_text(words: dict[str, tuple[str, str]]) -> str:
+    """The section of the words that were linked to, in Markdown as the glossary is."""
+    items = (
+        f'- <span id="word-{anchor}">**{word}**</span>: {" ".join(said.split())}'
+        for anchor, (word, said) in sorted(words.items())
+    )
+    return "## Words\n\n" + "\n".join(items)
+
+
+def _style() -> str:
+    from pygments.formatters import HtmlFormatter
+
+    light, dark = (
+        HtmlFormatter(style=f"a11y-high-contrast-{name}").get_style_defs(".code .highlight")
+        for name in ("light", "dark")
+    )
+    own = (TEMPLATES / TEMPLATE / "style.css").read_text(encoding="utf-8")
+    return f"{light}\n@media screen and (prefers-color-scheme: dark) {{\n{dark}\n}}\n{own}"
+
+
+def _script() -> str:
+    return (TEMPLATES / TEMPLATE / "scrolling.js").read_text(encoding="utf-8")
+
+
+def _problems(document: str, page: NotebookPage):
+    size = len(document.encode("utf-8"))
+    if size > inspection.PAGE_BYTES:
+        yield f"it weighs {size:,} bytes, more than {inspection.PAGE_BYTES:,}"
+    yield from inspection.page_problems(document)
+    yield from inspection.alone_problems(document)
+    yield from inspection.text_problems(document)
+    for name, recording in page.recordings.items():
+        yield from (f"{name}: {problem}" for problem in inspection.text_problems(inspection.unpacked(recording)))

@@ -1,0 +1,59 @@
+"""`python -m helpers export`: what it takes, and which notebook becomes which page. Light: imported for --help too."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from helpers.site import SiteError
+
+SUFFIXES = (".html", ".htm")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `export` takes on the command line."""
+    parser.add_argument("notebooks", nargs="+", type=Path, metavar="NOTEBOOK.ipynb", help="what to export")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="PAGE",
+        help="page.html, or with several notebooks a folder (default: here)",
+    )
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument(
+        "--again", action="store_true", help="run it though it is kept from before: files that it reads have changed"
+    )
+    how.add_argument("--as-it-is", action="store_true", help="do not run it: show the outputs that the file holds")
+
+
+def command(options: argparse.Namespace) -> int:
+    """Run `python -m helpers export` as parsed. Raises SiteError."""
+    pages = _pages(options.notebooks, options.output)
+    from helpers.notebooks import NotebookError
+    from helpers.site.export import export
+
+    for notebook, page in pages:
+        try:
+            written = export(notebook, page, run=not options.as_it_is, again=options.again)
+        except NotebookError as error:
+            raise SiteError(str(error)) from error
+        print(f"{written} ({written.stat().st_size / 1e6:.1f} MB); open it in a browser, it needs no network.")
+    return 0
+
+
+def _pages(chosen: list[Path], output: Path | None) -> list[tuple[Path, Path]]:
+    """(notebook, page) for each; nothing is run where one of them cannot be."""
+    for notebook in chosen:
+        if notebook.suffix != ".ipynb" or not notebook.is_file():
+            raise SiteError(f"There is no notebook {notebook}: give the path of a file that ends in .ipynb.")
+    if output is not None and output.suffix.lower() in SUFFIXES:
+        if len(chosen) > 1:
+            raise SiteError(f"-o {output} is one page, for {len(chosen)} notebooks: give a folder.")
+        if output.is_dir() or not output.absolute().parent.is_dir():
+            raise SiteError(f"-o {output}: give the name of a page in a folder that exists.")
+        return [(chosen[0], output)]
+    folder = output or Path.cwd()
+    if folder.is_file() or folder.suffix:
+        raise SiteError(f"-o {folder}: give the name of a page (page.html), or a folder.")
+    return [(notebook, folder / f"{notebook.stem}.html") for notebook in chosen]

@@ -1,0 +1,35 @@
+"""nbconvert's HTML exporter with this project's template; mathematics becomes MathML, which needs no script."""
+
+from __future__ import annotations
+
+from jinja2 import pass_context
+from nbconvert import HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+
+from helpers.site.export import TEMPLATE, TEMPLATES
+from helpers.site.mathematics import between_dollars, mathml
+
+
+class _Renderer(IPythonRenderer):
+    def block_math(self, body: str) -> str:
+        return mathml(body, display=True)
+
+    def inline_math(self, body: str) -> str:
+        return between_dollars(body)
+
+    def latex_environment(self, name: str, body: str) -> str:
+        return mathml(f"\\begin{{{name}}}{body}\\end{{{name}}}", display=True)
+
+
+@pass_context
+def _markdown(context, source: str) -> str:
+    attachments = context.get("cell", {}).get("attachments", {})
+    return MarkdownWithMath(renderer=_Renderer(escape=False, attachments=attachments)).render(source)
+
+
+def exporter() -> HTMLExporter:
+    """An exporter of pages that need nothing else."""
+    made = HTMLExporter(template_name=TEMPLATE, extra_template_basedirs=[str(TEMPLATES)])
+    made.exclude_input_prompt = made.exclude_output_prompt = True
+    made.register_filter("markdown2html", _markdown)
+    return made

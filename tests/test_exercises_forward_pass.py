@@ -1,0 +1,81 @@
+"""The exercises of notebook 07: right answers are right, and each wrong one is explained."""
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from helpers import record
+from helpers.exercises.forward_pass import check_decode_step, check_key_shape, check_mlp_share
+from helpers.recorded_calls import call_of
+
+IDS = torch.tensor([[5, 6, 7, 8]])
+
+
+@pytest.fixture(scope="module")
+def model(tiny_checkpoint):
+    return AutoModelForCausalLM.from_pretrained(tiny_checkpoint).eval()
+
+
+@pytest.fixture(scope="module")
+def recording(model):
+    with record("landmarks", "modules") as recording:
+        model.generate(
+            input_ids=IDS, attention_mask=torch.ones_like(IDS), do_sample=False, max_new_tokens=4, min_new_tokens=4
+        )
+    return recording
+
+
+def test_the_key_at_a_decode_step(recording):
+    heads, size = (call_of(recording, "fwd.sdpa", step=2).inputs["key"].shape[place] for place in (1, 3))
+    assert check_key_shape((1, heads, 6, size), recording, step=2)
+    assert check_key_shape([1, heads, 6, size], recording, step=2)
+    assert "Not answered" in repr(check_key_shape(None, recording, step=2))
+    for wrong, hint in (
+        ((1, heads, 7, size), "positions"),
+        ((1, heads + 1, 6, size), "heads"),
+        ((2, heads, 6, size), "how many sequences"),
+        ((6, size), "four dimensions"),
+        ("key", "four dimensions"),
+    ):
+        verdict = check_key_shape(wrong, recording, step=2)
+        assert not verdict
+        assert hint in verdict.explanation
+
+
+def test_the_share_of_the_mlp(model):
+    layer = model.model.layers[0]
+    mlp, attention = ({name: p.numel() for name, p in part.named_parameters()} for part in (layer.mlp, layer.self_attn))
+    whole = sum(mlp.values()) + sum(attention.values()) + 2 * model.config.hidden_size
+    gate = mlp["gate_proj.weight"]
+    assert check_mlp_share(sum(mlp.values()) / whole, model)
+    assert "Not answered" in repr(check_mlp_share(None, model))
+    everything = sum(parameter.numel() for parameter in model.parameters())
+    for wrong, hint in (
+        ((sum(mlp.values()) - gate) / (whole - gate), "three matrices"),
+        (sum(mlp.values()) / everything, "whole model"),
+        (0.1, "numel"),
+        (75, "between 0 and 1"),
+        ("most", "between 0 and 1"),
+        (True, "between 0 and 1"),
+    ):
+        verdict = check_mlp_share(wrong, model)
+        assert not verdict
+        assert hint in verdict.explanation
+
+
+def test_a_decode_step_by_hand(model):
+    with torch.no_grad():
+        before = model(IDS).logits
+        next_id = before[:, -1:].argmax(-1)
+        after = model(torch.cat([IDS, next_id], dim=-1)).logits[:, -1:]
+    assert check_decode_step(after, model, IDS, next_id)
+    assert "Not answered" in repr(check_decode_step(None, model, IDS, next_id))
+    for wrong, hint in (
+        (before[:, -1:], "Put next_id through the layers"),
+        (after + 1, "angle of position n"),
+        (after[0], "Give a tensor of shape"),
+        (after.tolist(), "Give a tensor of shape"),
+    ):
+        verdict = check_decode_step(wrong, model, IDS, next_id)
+        assert not verdict
+        assert hint in verdict.explanation

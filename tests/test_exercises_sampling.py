@@ -1,0 +1,72 @@
+"""The checks of the exercises of notebook 08, on a small random model."""
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from helpers import article, sampling
+from helpers.exercises import NOT_ANSWERED, WRONG
+from helpers.exercises import sampling as exercises
+from helpers.sampling import SamplingSettings
+
+
+@pytest.fixture(scope="module")
+def model(tiny_checkpoint):
+    return AutoModelForCausalLM.from_pretrained(str(tiny_checkpoint))
+
+
+@pytest.fixture(scope="module")
+def logits(model, tiny_checkpoint):
+    tokenizer = AutoTokenizer.from_pretrained(str(tiny_checkpoint))
+    return sampling.next_token_logits(model, tokenizer, "The capital of France is")
+
+
+def assert_explains(verdict, words):
+    assert verdict.outcome == WRONG
+    assert words in verdict.explanation, verdict
+
+
+def test_none_is_not_answered_yet():
+    assert exercises.check_kept(None, None, None).outcome == NOT_ANSWERED
+    assert exercises.check_idle_arguments(None, {}, None, None).outcome == NOT_ANSWERED
+    assert exercises.check_top_p(None).outcome == NOT_ANSWERED
+
+
+def test_kept(logits, model):
+    settings = {"top_k": 20, "min_p": 0.5}
+    kept = sampling.distribution(logits, SamplingSettings(do_sample=True, **settings), model).final.kept
+    assert kept < 20
+    assert exercises.check_kept(kept, logits, model, **settings)
+    assert_explains(exercises.check_kept(20, logits, model, **settings), "after an earlier processor")
+    assert_explains(exercises.check_kept(model.config.vocab_size, logits, model, **settings), "whole vocabulary")
+    assert_explains(exercises.check_kept("few", logits, model, **settings), "chain_table()")
+
+
+def test_idle_arguments(logits, model):
+    idle = {"temperature", "top_p", "top_k"}
+    assert exercises.check_idle_arguments(idle, article.SAMPLING, logits, model)
+    acting = exercises.check_idle_arguments(idle | {"repetition_penalty"}, article.SAMPLING, logits, model)
+    assert_explains(acting, "repetition_penalty changes the scores")
+    assert_explains(exercises.check_idle_arguments({"top_p"}, article.SAMPLING, logits, model), "2 of them still")
+    assert_explains(exercises.check_idle_arguments("beams", article.SAMPLING, logits, model), "not among the arguments")
+
+
+def top_p(scores, p, least=1):
+    ascending, ids = scores.sort()
+    removed = ascending.softmax(dim=-1).cumsum(dim=-1) <= 1 - p
+    if least:
+        removed[-least:] = False
+    kept = scores.clone()
+    kept[ids[removed]] = -float("inf")
+    return kept
+
+
+def test_top_p():
+    assert exercises.check_top_p(top_p)
+    assert_explains(exercises.check_top_p("top_p"), "a function")
+    assert_explains(exercises.check_top_p(lambda scores, p: scores), "too many")
+    assert_explains(exercises.check_top_p(lambda scores, p: top_p(scores, p)[:1]), "same shape")
+    assert_explains(exercises.check_top_p(lambda scores, p: torch.full_like(scores, -torch.inf)), "nothing is left")
+    assert_explains(exercises.check_top_p(lambda scores, p: top_p(scores, p).flip(0)), "mind the order")
+    assert_explains(exercises.check_top_p(lambda scores, p: 1 / 0), "raised ZeroDivisionError")
+    assert_explains(exercises.check_top_p(lambda scores, p: top_p(scores, p / 2)), "too few")

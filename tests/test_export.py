@@ -1,0 +1,186 @@
+"""`python -m helpers export`: which notebook becomes which page, what is in the page, and what must not go out."""
+
+import re
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from helpers.__main__ import main
+from helpers.reference_recording import committed
+from helpers.site import SiteError, export
+from helpers.views.explorers import twin
+from helpers.views.player import step_through
+from tests.notebook_files import code_cell, markdown_cell, result_output, text_output, write
+from tests.site_tools import heading_problems, mount_explorers
+
+WORDS = markdown_cell(
+    "# Read `x` & more\n\nThe [KV cache](../docs/glossary.md#kv-cache), see [04](04_loading_weights.ipynb) and "
+    "[glossary](../docs/glossary.md), costs $5 and $6."
+)
+OUTPUTS = code_cell(
+    "print('<b>')",
+    text_output("a <b>bold</b> line\n"),
+    result_output(1, text__plain="t", text__html='<table><tr><td>cell</td></tr></table><img alt="bars" src="data:,">'),
+    count=1,
+)
+
+
+def page_of(tmp_path: Path, *cells, **options) -> str:
+    path = write(tmp_path / "20_small.ipynb", *cells)
+    return export.export(path, tmp_path / "page.html", **options).read_text(encoding="utf-8")
+
+
+def test_the_page_holds_texts_outputs_and_the_words_that_it_links_to(tmp_path):
+    text = page_of(tmp_path, WORDS, OUTPUTS, run=False)
+    assert "<title>Read x &amp; more</title>" in text
+    assert "a &lt;b&gt;bold&lt;/b&gt; line" in text
+    assert "<td>cell</td>" in text
+    assert '<a href="#word-kv-cache">KV cache</a>' in text
+    assert '<span id="word-kv-cache"><strong>KV cache</strong></span>: The keys and values' in text
+    assert ".ipynb" not in text
+    assert "The outputs are those that the notebook's file held; nothing is live." in text
+    ids = re.findall(r'\bid="([^"]+)"', text)
+    assert [link for link in re.findall(r'href="#([^"]+)"', text) if link not in ids] == []
+
+
+def test_a_notebook_is_run_first_unless_it_is_to_stay_as_it_is(tmp_path):
+    cells = [markdown_cell("# Run it"), code_cell("print(6 * 7)", text_output("stale\n"), count=1)]
+    text = page_of(tmp_path, *cells, kept=tmp_path / "kept")
+    assert "42" in text
+    assert "stale" not in text
+    assert re.search(r"Recorded with transformers \S+, torch \S+, on the CPU, \d+ logical cores, \d{4}-", text)
+    assert "stale" in page_of(tmp_path, *cells, run=False)
+
+
+@pytest.mark.parametrize(
+    ("output", "problem"),
+    [
+        ({"text__html": "<img src=data:,x>"}, "the picture 'data:,x' has no alt text"),
+        ({"text__html": "<script src=https://example.org/x.js></script>"}, "it would fetch https://example.org/x.js"),
+        ({"text__html": "<p>/home/ada/x</p>"}, "names a path of this machine: /home/ada/x"),
+        ({"text__html": "<p>hf_abcdefghijklmnop</p>"}, "holds a secret: hf_abc…"),
+        ({"text__html": "x" * 3_000_001}, "more than 3,000,000"),
+    ],
+)
+def test_a_page_that_must_not_go_out_is_not_written(tmp_path, output, problem):
+    with pytest.raises(SiteError) as told:
+        page_of(
+            tmp_path, markdown_cell("# Title"), code_cell("x", result_output(1, text__plain="x", **output)), run=False
+        )
+    assert str(told.value).startswith("20_small.ipynb must not go out as it is:\n")
+    assert problem in str(told.value)
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_a_picture_beside_the_notebook_travels_in_the_page(tmp_path):
+    (tmp_path / "plot.png").write_bytes(b"not looked at")
+    text = page_of(tmp_path, markdown_cell('# Title "x"\n\n![a plot](plot.png)'), OUTPUTS, run=False)
+    assert 'src="data:image/png;base64,bm90IGxvb2tlZCBhdA=="' in text
+
+
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        ('<img alt="a plot" src="plot.png">', "it would load the file plot.png, which does not travel with it"),
+        ("[data](data.csv)", "the link data.csv leads to a file that does not travel with it"),
+        ("[there](#nowhere)", "the link #nowhere leads to no such place in it"),
+    ],
+)
+def test_what_does_not_travel_with_the_page_is_named(tmp_path, source, problem):
+    with pytest.raises(SiteError) as told:
+        page_of(tmp_path, markdown_cell(f"# Title\n\n{source}"), OUTPUTS, run=False)
+    assert problem in str(told.value)
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_a_notebook_without_outputs_is_not_shown_as_it_is(tmp_path):
+    with pytest.raises(SiteError, match="holds no outputs: export it without --as-it-is"):
+        page_of(tmp_path, markdown_cell("# Title"), code_cell("1"), run=False)
+
+
+# command -------------------------------------------------------------------------------------------------------------
+
+
+def test_one_notebook_becomes_the_page_that_is_named_and_several_a_folder_of_pages(tmp_path, capsys):
+    first, second = (write(tmp_path / f"{name}.ipynb", WORDS, OUTPUTS) for name in ("one", "two"))
+    assert main(["export", str(first), "-o", str(tmp_path / "a.html"), "--as-it-is"]) == 0
+    assert main(["export", str(first), str(second), "-o", str(tmp_path / "pages"), "--as-it-is"]) == 0
+    assert sorted(path.name for path in tmp_path.rglob("*.html")) == ["a.html", "one.html", "two.html"]
+    assert "it needs no network" in capsys.readouterr().out
+
+
+def test_a_notebook_is_run_again_only_where_that_is_asked_for(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(export, "export", partial(export.export, kept=tmp_path / "kept"))
+    path = write(tmp_path / "reads.ipynb", markdown_cell("# Read"), code_cell("print(open('data.txt').read())"))
+    page = tmp_path / "reads.html"
+
+    def shown(*options: str) -> set[str]:
+        assert main(["export", str(path), "-o", str(page), *options]) == 0
+        return set(re.findall("first|second", page.read_text(encoding="utf-8")))
+
+    (tmp_path / "data.txt").write_text("first")
+    assert shown() == {"first"}
+    (tmp_path / "data.txt").write_text("second")
+    assert shown() == {"first"}, "what a notebook reads is not looked at"
+    assert shown("--again") == {"second"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["gone.ipynb"], "There is no notebook gone.ipynb"),
+        (["one.txt"], "There is no notebook one.txt: give the path of a file that ends in .ipynb."),
+        (["one.ipynb", "one.ipynb", "-o", "a.html"], "-o a.html is one page, for 2 notebooks: give a folder."),
+        (
+            ["one.ipynb", "-o", "no/folder/a.html"],
+            f"-o {Path('no/folder/a.html')}: give the name of a page in a folder that exists.",
+        ),
+        (["one.ipynb", "-o", "a.pdf"], "-o a.pdf: give the name of a page (page.html), or a folder."),
+        (["one.ipynb", "-o", "one.txt"], "-o one.txt: give the name of a page (page.html), or a folder."),
+        (["wrong.ipynb"], "wrong.ipynb did not run to its end"),
+    ],
+)
+def test_what_cannot_be_exported_gets_a_clear_error_and_status_1(tmp_path, monkeypatch, capsys, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(export.executions, "FOLDER", tmp_path / "kept")
+    write(tmp_path / "one.ipynb", WORDS, OUTPUTS)
+    write(tmp_path / "wrong.ipynb", code_cell("1 / 0"))
+    (tmp_path / "one.txt").write_text("")
+    assert main(["export", *arguments]) == 1
+    assert words in capsys.readouterr().err
+    assert list(tmp_path.rglob("*.html")) == []
+
+
+# in a browser --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_the_page_is_accessible_and_asks_for_nothing(tmp_path, open_offline, axe, dark):
+    explorer = twin("sampling_explorer", {}, "<table><tr><td>static</td></tr></table>", "an explorer")
+    more = code_cell("def wide(): return " + "1 + " * 60 + "1  # a comment", result_output(2, text__html=explorer))
+    page_of(tmp_path, WORDS, OUTPUTS, markdown_cell("## More"), more, run=False)
+    page = open_offline(tmp_path / "page.html", tmp_path / "page.html", width=360, dark=dark)
+    assert axe(page, "main > :not(:has(.explorer-twin))") == []
+    assert heading_problems(page) == []
+    assert page.requests == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    wide = page.locator(".code pre").nth(1)
+    assert wide.get_attribute("tabindex") == "0", "what scrolls is reached by keyboard"
+
+
+@pytest.mark.browser
+def test_on_paper_an_explorer_is_its_static_table(tmp_path, open_offline):
+    player = step_through(committed())
+    assert "Where scripts run" not in player.static_html(), "in a notebook no explorer takes its place"
+    explorer = twin("player", player.twin_data(), player.static_html(), player.text())
+    page_of(tmp_path, WORDS, code_cell("x", result_output(1, text__html=explorer), count=1), run=False)
+    page = open_offline(tmp_path / "page.html", tmp_path / "page.html")
+    assert "Where scripts run" in page.locator(".explorer-static").text_content()
+    mount_explorers(page)
+    table, live, anchor = (page.locator(one).first for one in (".explorer-static", ".explorer", ".anchor-link"))
+    page.wait_for_function("document.querySelector('.explorer-static').hidden")
+    assert (table.is_visible(), live.is_visible(), anchor.is_visible()) == (False, True, True)
+    page.emulate_media(media="print")
+    assert (table.is_visible(), live.is_visible(), anchor.is_visible()) == (True, False, False)

@@ -1,0 +1,265 @@
+"""Generation steps in every way of decoding, the KV cache layer by layer, and what could not be seen, said loudly."""
+
+import warnings
+
+import pytest
+import torch
+import transformers
+from transformers import AutoModelForCausalLM
+
+from helpers import record
+from helpers.events import NOT_OBSERVED, RecordingError
+from helpers.probes.kv_cache import LayerSize, layer_sizes, total
+from helpers.probes.steps import _runs
+from helpers.recording import Recording
+
+IS_5 = transformers.__version__.startswith("5")
+NEW_TOKENS = 6
+PROMPT = torch.tensor([[5, 6, 7, 5, 6, 7, 5, 6]])
+
+
+@pytest.fixture
+def model(tiny_checkpoint):
+    return AutoModelForCausalLM.from_pretrained(tiny_checkpoint)
+
+
+def recorded(model, steps=None, zoom=(), **settings) -> tuple[Recording, torch.Tensor]:
+    torch.manual_seed(0)
+    settings = {"max_new_tokens": NEW_TOKENS, "min_new_tokens": NEW_TOKENS, "do_sample": False} | settings
+    with record(*zoom, steps=steps) as recording:
+        result = model.generate(input_ids=PROMPT, attention_mask=torch.ones_like(PROMPT), **settings)
+    return recording, result
+
+
+# every way of decoding -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"do_sample": True}, {"num_beams": 2}, {"cache_implementation": "static"}, {"use_cache": False}],
+    ids=["greedy", "sampling", "beams", "static cache", "no cache"],
+)
+def test_one_step_per_new_token_and_no_false_alarm(model, settings):
+    recording, result = recorded(model, **settings)
+    steps = recording.steps()
+    assert recording.warnings == []
+    assert len(steps) == result.shape[1] - PROMPT.shape[1] == NEW_TOKENS
+    assert list(steps["tokens"]) == [1] * NEW_TOKENS
+    modules = recording.modules()
+    assert {int((modules["step"] == step).sum()) for step in range(NEW_TOKENS)} == {len(modules) // NEW_TOKENS}
+
+
+def test_assisted_decoding_takes_several_tokens_in_a_step(model, tiny_checkpoint):
+    model.generation_config.eos_token_id = None  # in place of min_new_tokens, which 4.57 refuses here
+    assistant = AutoModelForCausalLM.from_pretrained(tiny_checkpoint)
+    recording, result = recorded(model, assistant_model=assistant, min_new_tokens=None)
+    steps = recording.steps()
+    assert recording.warnings == []
+    assert steps["tokens"].sum() == result.shape[1] - PROMPT.shape[1] == NEW_TOKENS
+    assert len(steps) < NEW_TOKENS  # the assistant is the same model, so its guesses are right
+    assert set(steps["generation"]) == {0}
+
+
+def test_prompt_lookup(model):
+    recording, result = recorded(model, prompt_lookup_num_tokens=3)
+    assert recording.warnings == []
+    assert recording.steps()["tokens"].sum() == result.shape[1] - PROMPT.shape[1]
+
+
+def test_summarised_steps_are_no_gap(model):
+    recording, _ = recorded(model, steps=1)
+    assert recording.warnings == []
+    assert list(recording.steps()["tokens"]) == [1] * NEW_TOKENS
+
+
+def test_a_generation_from_embeddings(model):
+    embeddings = model.get_input_embeddings()(PROMPT).detach()
+    with record(steps=None) as recording:
+        result = model.generate(
+            inputs_embeds=embeddings, attention_mask=torch.ones_like(PROMPT), max_new_tokens=3, min_new_tokens=3
+        )
+    assert recording.warnings == []
+    assert recording.steps()["tokens"].sum() == result.shape[1] == 3
+
+
+# the KV cache --------------------------------------------------------------------------------------------------------
+
+
+def test_the_kv_cache_layer_by_layer(model):
+    recording, _ = recorded(model, steps=1)
+    config, cache, steps = model.config, recording.kv_cache(), recording.steps()
+    per_token = 2 * config.num_key_value_heads * (config.hidden_size // config.num_attention_heads) * 4
+    assert len(cache) == config.num_hidden_layers * NEW_TOKENS
+    assert sorted(set(cache["layer"])) == list(range(config.num_hidden_layers))
+    for row in cache.to_dict("records"):
+        assert row["tokens"] == row["capacity"] == PROMPT.shape[1] + row["step"]
+        assert row["nbytes"] == per_token * row["tokens"]
+    assert list(cache.groupby("step")["nbytes"].sum()) == list(steps["kv_bytes"])
+    assert len(recording.kv_cache(step=3)) == config.num_hidden_layers
+    with pytest.raises(RecordingError, match="no step 99"):
+        recording.kv_cache(step=99)
+
+
+def test_a_static_cache_has_its_room_from_the_beginning(model):
+    recording, _ = recorded(model, cache_implementation="static")
+    cache = recording.kv_cache()
+    assert cache["capacity"].nunique() == cache["nbytes"].nunique() == 1
+    assert list(cache[cache["layer"] == 0]["tokens"]) == [PROMPT.shape[1] + step for step in range(NEW_TOKENS)]
+
+
+@pytest.mark.skipif(not IS_5, reason="before 5.0 a sliding window has a cache class of its own only in some models")
+def test_a_sliding_window_keeps_less_than_it_has_seen():
+    config = transformers.MistralConfig(
+        vocab_size=64, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, sliding_window=4, bos_token_id=1, eos_token_id=2,
+    )  # fmt: skip
+    recording, _ = recorded(transformers.MistralForCausalLM(config).eval(), pad_token_id=0)
+    last = recording.kv_cache(step=NEW_TOKENS - 1)
+    assert set(last["tokens"]) == {PROMPT.shape[1] + NEW_TOKENS - 1}
+    assert (last["capacity"] < 5).all()
+
+
+def test_without_a_cache_there_is_none(model):
+    recording, _ = recorded(model, use_cache=False)
+    assert recording.kv_cache().empty
+    assert set(recording.steps()["kv_tokens"]) == {0}
+
+
+def test_an_unknown_cache_is_not_observed():
+    assert layer_sizes(object()) is None
+    assert total(None) == (NOT_OBSERVED, NOT_OBSERVED)
+
+
+def test_a_legacy_cache_of_tuples():
+    layer = (torch.zeros(1, 2, 5, 4), torch.zeros(1, 2, 5, 4))
+    assert layer_sizes((layer, layer)) == [LayerSize(5, 5, 320)] * 2
+    assert total(layer_sizes((layer, layer))) == (5, 640)
+
+
+def test_equal_layers_are_one_row_of_the_file():
+    small, large = LayerSize(4, 4, 10), LayerSize(9, 9, 30)
+    assert _runs([small, small, large, small]) == [(0, 2, *small), (2, 1, *large), (3, 1, *small)]
+    assert _runs([]) == []
+
+
+# what could not be seen ----------------------------------------------------------------------------------------------
+
+
+def own_loop(model, input_ids, **settings):
+    """A decoding loop of the reader's own, which asks none of the functions by which steps are told."""
+    for _ in range(NEW_TOKENS):
+        with torch.no_grad():
+            token = model(input_ids).logits[:, -1].argmax(dim=-1, keepdim=True)
+        input_ids = torch.cat([input_ids, token], dim=-1)
+    return input_ids
+
+
+@pytest.mark.skipif(not IS_5, reason="generate(custom_generate=function) is of 5.x")
+def test_a_loop_that_is_not_known_is_told_loudly(model):
+    with pytest.warns(UserWarning, match=f"gave {NEW_TOKENS} new tokens, but 0 generation steps with 0 tokens"):
+        recording, result = recorded(model, custom_generate=own_loop)
+    assert result.shape[1] == PROMPT.shape[1] + NEW_TOKENS
+    (warning,) = recording.warnings
+    assert warning in recording._repr_html_()
+    assert "1 warning" in repr(recording)
+
+
+def test_a_warning_survives_a_round_trip(model, tmp_path):
+    with record() as recording:
+        pass
+    recording.warnings = ["what was not seen"]
+    assert Recording.load(recording.save(tmp_path / "run.json.gz")).warnings == ["what was not seen"]
+
+
+def compiled(model):
+    model.compile(backend="eager")
+    return model
+
+
+def compiled_forward(model):
+    model.forward = torch.compile(model.forward, backend="eager")
+    return model
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("compile_it", [compiled, compiled_forward])
+def test_a_compiled_model_is_told_loudly(model, compile_it):
+    compile_it(model)
+    with pytest.warns(UserWarning, match=r"In step 0-5 of generation 0 no module inside the model.*is compiled"):
+        recording, result = recorded(model)
+    assert len(recording.steps()) == result.shape[1] - PROMPT.shape[1]
+    assert len(recording.warnings) == 1
+
+
+COARSE = pytest.mark.parametrize("zoom", [("landmarks",), ("functions",), ("calls",)], ids=lambda zoom: zoom[0])
+
+
+@COARSE
+def test_without_modules_nothing_is_said_of_what_is_not_compiled(model, zoom):
+    recording, _ = recorded(model, zoom=zoom, cache_implementation="static")
+    assert recording.warnings == []
+
+
+def test_another_architecture_without_modules_is_no_alarm():
+    config = transformers.GPT2Config(n_layer=2, n_head=2, n_embd=16, vocab_size=50, n_positions=32)
+    settings = {"pad_token_id": 0, "eos_token_id": 1}
+    recording, _ = recorded(transformers.GPT2LMHeadModel(config).eval(), zoom=("landmarks",), **settings)
+    assert recording.warnings == []
+
+
+@pytest.mark.slow
+@COARSE
+@pytest.mark.parametrize("compile_it", [compiled, compiled_forward])
+def test_a_compiled_model_is_told_loudly_without_modules_too(model, compile_it, zoom):
+    compile_it(model)
+    with pytest.warns(
+        UserWarning, match=r"In step 0-5 of generation 0 nothing inside the forward pass was seen.*compiled"
+    ):
+        recording, result = recorded(model, zoom=zoom)
+    assert len(recording.steps()) == result.shape[1] - PROMPT.shape[1]
+    assert len(recording.warnings) == 1
+
+
+@pytest.mark.slow
+def test_the_remedy_of_the_warning_works(model):
+    compiled(model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with torch.compiler.set_stance("force_eager"):
+            recording, _ = recorded(model)
+    plain, _ = recorded(model.__class__(model.config).eval())
+    # the compiled model's own name stands before those of its modules, and its modules are all there
+    assert len(recording.modules(step=1)) >= len(plain.modules(step=1))
+
+
+@pytest.mark.slow
+def test_a_model_of_which_one_layer_is_compiled(model):
+    model.model.layers[1].compile(backend="eager")
+    with pytest.warns(UserWarning, match=r"calls inside 'model.layers.1' are missing"):
+        recording, _ = recorded(model)
+    paths = set(recording.modules(step=1)["path"])
+    assert "model.layers.0.mlp" in paths
+    assert "model.layers.1.mlp" not in paths
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not IS_5, reason="before, generate() compiles for CUDA alone")
+def test_a_static_cache_that_generate_compiles_by_itself(model):
+    settings = transformers.CompileConfig(backend="eager", mode=None)
+    settings._compile_all_devices = True  # as on a GPU
+    with pytest.warns(UserWarning, match=r"In step 1-5 of generation 0 no module inside the model"):
+        recorded(model, cache_implementation="static", compile_config=settings)
+    with pytest.warns(UserWarning, match=r"In step 1-5 of generation 0 nothing inside the forward pass was seen"):
+        recorded(model, zoom=("landmarks",), cache_implementation="static", compile_config=settings)
+    recording, _ = recorded(
+        model, cache_implementation="static", compile_config=settings, disable_compile=True, steps=None
+    )
+    assert recording.warnings == []
+
+
+@pytest.mark.slow
+def test_torch_compile_of_the_whole_object_leaves_generate_eager_and_is_no_alarm(model):
+    """torch.compile(model).generate is the plain model's."""
+    recording, _ = recorded(torch.compile(model, backend="eager"))
+    assert recording.warnings == []
+    assert len(recording.modules(step=1)) > 10

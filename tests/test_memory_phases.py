@@ -1,0 +1,94 @@
+"""Memory by phase, with a GPU's counters made up: peaks are told as what they are, since they are never reset."""
+
+import copy
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from helpers import Recording, compat, record
+from helpers.events import NOT_OBSERVED, RecordingError
+from tests.recorded_call import recorded_call
+
+
+@pytest.fixture(scope="module")
+def recording(tiny_checkpoint) -> Recording:
+    return recorded_call(tiny_checkpoint)
+
+
+def test_the_phases_of_a_call_come_in_order(recording):
+    table = recording.memory_phases()
+    assert list(table["phase"]) == ["load", "pipeline", "prefill", "decode"]
+    assert (table["resident"] > 0).all()
+    assert table["cuda_allocated"].isna().all()
+    assert set(table["peak_is"]) == {"not observed: no GPU was in use"}
+
+
+def test_the_bytes_are_those_of_the_last_sample_of_a_phase(recording):
+    table = recording.memory_phases().set_index("phase")
+    steps = recording.step_rows
+    for phase, row in (("prefill", 0), ("decode", -1)):
+        assert table["resident"][phase] == recording.memory_series["resident"][steps["memory"][row]]
+
+
+def test_a_peak_that_did_not_rise_is_no_peak_of_its_phase(recording):
+    """As on a GPU where the load has the peak, and the decode steps a little more than the prefill."""
+    on_gpu = copy.copy(recording)
+    on_gpu.memory_series = dict(recording.memory_series)
+    ends = recording.memory_phases()  # of the real one: which samples count
+    assert len(ends) == 4
+    peak = torch.full((len(recording.memory_series["time"]),), NOT_OBSERVED).numpy()
+    load = _last_sample(recording, "model.from_pretrained")
+    prefill, decode = recording.step_rows["memory"][[0, -1]]
+    peak[load:] = 900
+    peak[decode:] = 950
+    for name in ("cuda_allocated", "cuda_reserved"):
+        on_gpu.memory_series[name] = peak - 100 * (peak > 0)
+    on_gpu.memory_series["cuda_peak"] = peak
+    table = on_gpu.memory_phases().set_index("phase")
+    assert table["cuda_peak"].to_dict() == {"load": 900, "pipeline": 900, "prefill": 900, "decode": 950}
+    told = {phase: text.partition(":")[0] for phase, text in table["peak_is"].items()}
+    earlier = "of an earlier phase"
+    assert told == {"load": "of this phase", "pipeline": earlier, "prefill": earlier, "decode": "of this phase"}
+    assert prefill < decode
+
+
+def _last_sample(recording: Recording, landmark: str) -> int:
+    function = next(status.function for status in recording.landmark_statuses if status.id == landmark)
+    return int(recording.events["memory_after"][recording.events["function"] == function][0])
+
+
+def test_the_warm_up_of_the_allocator_is_a_phase_within_the_load(tiny_checkpoint):
+    if compat.transformers_version() < (4, 50):
+        pytest.skip("there is none before 4.50")
+    with record() as recording:
+        AutoModelForCausalLM.from_pretrained(str(tiny_checkpoint), device_map="cpu")
+    assert list(recording.memory_phases()["phase"]) == ["load", "allocator warm-up"]
+
+
+def test_without_the_series_it_says_how_to_record_it():
+    with record("landmarks") as recording:
+        pass
+    with pytest.raises(RecordingError, match='record\\("memory"\\)'):
+        recording.memory_phases()
+
+
+def test_parameters_cache_and_activations_of_a_phase(recording):
+    table = recording.memory_phases().set_index("phase")
+    series, steps = recording.memory_series, recording.step_rows
+    assert table["parameters"]["load"] == series["parameters"].max() > 0
+    assert table["kv_cache"]["prefill"] == steps["kv_bytes"][0]
+    assert table["kv_cache"]["decode"] == steps["kv_bytes"][-1]
+    assert table["activations"][["load", "pipeline"]].isna().all()
+    assert table["activations_are"]["load"].startswith("not observed: no module call")
+    mlp = recording.find("down_proj", step=0)["event"].iloc[0]
+    (given,), (result,) = recording.tensors(int(mlp))
+    assert table["activations"]["prefill"] >= max(given.nbytes, result.nbytes) > table["activations"]["decode"] > 0
+
+
+def test_activations_need_modules(tiny_checkpoint):
+    with record("landmarks", "memory") as recording:
+        AutoModelForCausalLM.from_pretrained(str(tiny_checkpoint))
+    table = recording.memory_phases()
+    assert table["activations"].isna().all()
+    assert table["activations_are"].str.contains("modules").all()

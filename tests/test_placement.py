@@ -1,0 +1,330 @@
+"""Placement and offload for real, on the CPU and the disk: where weights lie, what moves them, what it costs."""
+
+import json
+import math
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from helpers import compat, devices, placement, record
+from helpers.events import RecordingError
+from helpers.placement import PlacementError
+from helpers.safetensors_header import read_header
+
+LAYERS = ("model.layers.0", "model.layers.1")
+HALF_ON_DISK = {"model.embed_tokens": "cpu", LAYERS[0]: "cpu", LAYERS[1]: "disk", "model.norm": "cpu", "lm_head": "cpu"}
+HALF_ON_DISK["model.rotary_emb"] = "cpu"  # a module of the model itself from 4.46 on
+NEW_TOKENS = 2
+
+
+def generate(model) -> torch.Tensor:
+    ids = torch.arange(3, 9)[None]
+    length = {"max_new_tokens": NEW_TOKENS, "min_new_tokens": NEW_TOKENS}
+    return model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, **length)
+
+
+@pytest.fixture(scope="module")
+def plain(tiny_checkpoint):
+    return AutoModelForCausalLM.from_pretrained(str(tiny_checkpoint), **compat.dtype_argument(torch.float32))
+
+
+@pytest.fixture(scope="module")
+def offloaded(tiny_checkpoint, tmp_path_factory):
+    """(model, recording of its load and of a generate)."""
+    with record() as recording:
+        model = placement.load(
+            tiny_checkpoint, device_map=HALF_ON_DISK, offload_folder=tmp_path_factory.mktemp("offload")
+        )
+        generate(model)
+    return model, recording
+
+
+@pytest.fixture
+def on_disk(plain) -> dict[str, int]:
+    """Bytes of each parameter of the layer that is on disk."""
+    return {
+        name: parameter.numel() * parameter.element_size()
+        for name, parameter in plain.named_parameters()
+        if name.startswith(f"{LAYERS[1]}.")
+    }
+
+
+# where ---------------------------------------------------------------------------------------------------------------
+
+
+def test_each_parameter_is_where_the_map_says(offloaded, on_disk):
+    table = placement.where(offloaded[0]).set_index("name")
+    assert set(table.index[table["device"] == "disk"]) == set(on_disk)
+    assert set(table[table["device"] != "disk"]["device"]) == {"cpu"}
+    assert set(table["execution_device"]) == {"cpu"}
+    assert {name: table["nbytes"][name] for name in on_disk} == on_disk
+    assert set(table.loc[list(on_disk), "hook"]) == {"AlignDevicesHook"}
+    assert all(file.endswith((".safetensors", ".dat")) for file in table.loc[list(on_disk), "file"])
+    assert table[table["device"] == "cpu"]["file"].isna().all()
+
+
+def test_a_model_without_a_map_has_no_hooks(plain):
+    table = placement.where(plain)
+    assert set(table["hook"]) == {""}
+    assert list(table["device"]) == list(table["execution_device"])
+    assert [math.prod(shape) * 4 for shape in table["shape"]] == list(table["nbytes"])
+
+
+def test_tied_parameters_are_named_once(demo_checkpoint):
+    from accelerate import init_empty_weights
+    from transformers import AutoConfig
+
+    with init_empty_weights():
+        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(demo_checkpoint))
+    model.tie_weights()
+    table = placement.where(model).set_index("name")
+    assert table["tied_to"].dropna().to_dict() == {"lm_head.weight": "model.embed_tokens.weight"}
+
+
+def test_the_recording_knows_where_the_weights_are(offloaded, on_disk):
+    weights = offloaded[1].weights()
+    modules = {name.removesuffix(".weight") for name in on_disk}
+    assert set(weights[weights["device"] == "disk"]["path"]) == modules
+
+
+# what it costs -------------------------------------------------------------------------------------------------------
+
+
+def test_each_forward_pays_for_the_layer_on_disk(offloaded, on_disk):
+    transfers = offloaded[1].transfers()
+    assert transfers.groupby("step")["nbytes"].sum().to_dict() == dict.fromkeys(
+        range(NEW_TOKENS), sum(on_disk.values())
+    )
+    first = offloaded[1].transfers(step=0)
+    assert dict(zip(first["path"] + ".weight", first["nbytes"], strict=True)) == on_disk
+    assert set(first["source"]) == {"disk"}
+    assert set(first["to"]) == {"cpu"}
+    assert (first["milliseconds"] > 0).all()
+
+
+def test_every_call_of_the_hooks_is_there_with_the_zoom_calls(offloaded):
+    with record("modules", "calls") as recording:
+        offloaded[0](torch.arange(3, 9)[None])
+    default = offloaded[1].transfers(step=0)
+    assert list(recording.transfers()["path"]) == list(default["path"])
+    hooks = recording.find("AlignDevicesHook.pre_forward")
+    assert len(hooks) > len(default)
+
+
+def test_a_model_that_moves_nothing_has_no_transfers(plain):
+    with record() as recording:
+        plain(torch.arange(3, 9)[None])
+    assert len(recording.transfers()) == 0
+    with record("landmarks") as recording:
+        pass
+    with pytest.raises(RecordingError, match='record them with record\\("modules"\\)'):
+        recording.transfers()
+
+
+def test_the_result_is_that_of_the_model_in_memory(offloaded, plain):
+    assert generate(offloaded[0]).tolist() == generate(plain).tolist()
+
+
+def test_offload_to_the_cpu_moves_from_memory(tiny_checkpoint, on_disk):
+    from accelerate import cpu_offload
+
+    model = AutoModelForCausalLM.from_pretrained(str(tiny_checkpoint), **compat.dtype_argument(torch.float32))
+    cpu_offload(model, execution_device="cpu")
+    with record() as recording:
+        model(torch.arange(3, 9)[None])
+    transfers = recording.transfers()
+    assert set(transfers["source"]) == {"cpu"}
+    total = sum(parameter.numel() * 4 for parameter in model.parameters())
+    assert transfers["nbytes"].sum() == total
+    assert set(recording.weights().query("nbytes > 64")["device"]) == {"cpu"}
+
+
+# plans ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_plan_keeps_to_its_budget(tiny_checkpoint, plain):
+    sizes = {name: parameter.numel() * 4 for name, parameter in plain.named_parameters()}
+    limit = int(0.75 * sum(sizes.values()))
+    plan = placement.plan(tiny_checkpoint, max_memory={"cpu": limit})
+    assert set(plan.values()) == {"cpu", "disk"}
+    in_memory = sum(size for name, size in sizes.items() if plan[_module_of(name, plan)] == "cpu")
+    assert 0 < in_memory <= limit
+    assert set(placement.plan(tiny_checkpoint, max_memory={"cpu": "1GiB"}).values()) == {"cpu"}
+
+
+def test_a_gpu_in_a_budget_may_be_spelt_as_torch_spells_it(tiny_checkpoint, monkeypatch):
+    """With a GPU that is said to be there: `auto` plans for it, though nothing could be loaded to it."""
+    asked = []
+    present = [devices.DeviceDescription(name, name, 2**30, 2**30) for name in ("cuda:0", "cuda:1", "cpu")]
+    monkeypatch.setattr(devices, "describe_devices", lambda: present)
+    monkeypatch.setattr(compat, "automatic_device_map", lambda model, how, limits, dtype: asked.append(limits) or {})
+    placement.plan(tiny_checkpoint, max_memory={"cuda:1": "1GiB", "cuda": "2GiB", "cpu": 5_000_000})
+    assert asked == [{1: 2**30, 0: 2**31, "cpu": 5_000_000}]
+
+
+def _module_of(name: str, plan: dict) -> str:
+    return next(module for module in plan if not module or name.startswith(module))
+
+
+def test_auto_places_what_the_plan_says(tiny_checkpoint, plain, tmp_path):
+    limit = {"cpu": int(0.75 * sum(parameter.numel() * 4 for parameter in plain.parameters()))}
+    model = placement.load(tiny_checkpoint, device_map="auto", max_memory=limit, offload_folder=tmp_path / "offload")
+    assert placement.plan(tiny_checkpoint, max_memory=limit) == model.hf_device_map
+    table = placement.where(model)
+    assert {"cpu", "disk"} == set(table["device"])
+    assert generate(model).tolist() == generate(plain).tolist()
+
+
+# bad input -----------------------------------------------------------------------------------------------------------
+
+BAD_MAPS = {
+    "no device": ({"": "gpu7"}, "There is no device 'gpu7' here: there is .*cpu"),
+    "no CUDA device": ({"": 99}, "There is no device 'cuda:99' here"),
+    "one device": ("npu:0", "There is no device 'npu:0' here"),
+    "no module": ({"": "cpu", "model.layers.77": "cpu"}, "'model.layers.77', which is no module of this Llama"),
+    "one within another": ({"": "cpu", LAYERS[1]: "disk"}, "places 'model.layers.1' on disk and, as a part of ''"),
+    "module left out": (
+        {"model": "cpu"},
+        "places 1 parameters nowhere, lm_head.weight first",
+    ),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_MAPS)
+def test_a_map_that_cannot_work_is_refused_before_the_load(tiny_checkpoint, bad):
+    device_map, reason = BAD_MAPS[bad]
+    with record("landmarks") as recording, pytest.raises(PlacementError, match=reason):
+        placement.load(tiny_checkpoint, device_map=device_map)
+    assert "_load_pretrained_model" not in " ".join(recording.calls()["function"])
+
+
+@pytest.mark.parametrize(
+    ("max_memory", "reason"),
+    [
+        ({"cpu": 10_000}, r"cannot hold the largest layer: .* KiB \([\d,]+ bytes\) in float32"),
+        ({"cpu": "24 parsecs"}, "24 parsecs"),
+        ({"cuda:42": "1GiB"}, "There is no device 'cuda:42' here"),
+    ],
+)
+def test_a_budget_that_cannot_work_is_refused(tiny_checkpoint, tmp_path, max_memory, reason):
+    for ask in (placement.plan, placement.load):
+        arguments = {} if ask is placement.plan else {"device_map": "auto", "offload_folder": tmp_path / "offload"}
+        with pytest.raises(PlacementError, match=reason):
+            ask(tiny_checkpoint, max_memory=max_memory, **arguments)
+    assert not (tmp_path / "offload").exists()
+
+
+def test_a_file_in_the_place_of_the_offload_folder_is_refused(tiny_checkpoint, tmp_path):
+    (tmp_path / "offload").write_text("mine")
+    for folder in (tmp_path / "offload", tmp_path / "offload" / "deeper"):
+        with pytest.raises(PlacementError, match="is a file, not a folder"):
+            placement.load(tiny_checkpoint, device_map=HALF_ON_DISK, offload_folder=folder)
+    assert (tmp_path / "offload").read_text() == "mine"
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused(tiny_checkpoint, tmp_path, monkeypatch):
+    def refuse(*arguments, **keywords):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(placement.tempfile, "TemporaryFile", refuse)
+    with pytest.raises(PlacementError, match=r"nothing can be written there \(Permission denied\)"):
+        placement.load(tiny_checkpoint, device_map=HALF_ON_DISK, offload_folder=tmp_path)
+
+
+@pytest.fixture
+def as_bin(tiny_checkpoint, plain, tmp_path):
+    """The tiny checkpoint as torch's own file: what is offloaded from it must be written again."""
+    folder = tmp_path / "as_bin"
+    shutil.copytree(tiny_checkpoint, folder, ignore=shutil.ignore_patterns("model*"))
+    torch.save(plain.state_dict(), folder / "pytorch_model.bin")
+    return folder
+
+
+def written(folder) -> int:
+    return sum(math.prod(size) * 4 for size in _sizes(folder))
+
+
+def _sizes(folder):
+    if compat.transformers_version() < (5,):  # one .dat file for each tensor, and an index of them
+        yield from (entry["shape"] for entry in json.loads((folder / "index.json").read_text()).values())
+    else:
+        for file in folder.glob("*.safetensors"):
+            yield from (tensor.shape for tensor in read_header(file))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_load_from_safetensors_writes_nothing_and_needs_no_room(tiny_checkpoint, plain, tmp_path, monkeypatch, dtype):
+    usage = shutil.disk_usage(tmp_path)._replace(free=0)
+    monkeypatch.setattr(placement.shutil, "disk_usage", lambda path: usage)
+    model = placement.load(tiny_checkpoint, device_map=HALF_ON_DISK, offload_folder=tmp_path / "new", dtype=dtype)
+    if dtype is torch.float32:
+        assert generate(model).tolist() == generate(plain).tolist()
+    assert not list((tmp_path / "new").glob("*.safetensors")) + list((tmp_path / "new").glob("*.dat"))
+
+
+def test_what_is_written_again_is_what_the_check_counts(as_bin, plain, tmp_path, on_disk):
+    model = placement.load(as_bin, device_map=HALF_ON_DISK, offload_folder=tmp_path / "new")
+    assert generate(model).tolist() == generate(plain).tolist()
+    assert written(tmp_path / "new") == sum(on_disk.values())
+
+
+@pytest.mark.parametrize("how", ["by hand", "auto"])
+def test_a_full_disk_is_refused_with_what_is_needed(as_bin, plain, tmp_path, monkeypatch, on_disk, how):
+    total = sum(parameter.numel() * 4 for parameter in plain.parameters())
+    arguments = {"device_map": HALF_ON_DISK}
+    if how == "auto":
+        arguments = {"device_map": "auto", "max_memory": {"cpu": int(0.75 * total)}}
+    needed = sum(on_disk.values())
+    usage = shutil.disk_usage(tmp_path)._replace(free=needed - 1)
+    monkeypatch.setattr(placement.shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(PlacementError, match=r"the load writes [\d,]+ bytes there, and 147,967 are free"):
+        placement.load(as_bin, offload_folder=tmp_path / "new", **arguments)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.fixture
+def full_disk(tmp_path):
+    """A file system of 64 KiB of its own."""
+    place = tmp_path / "full"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)]
+    if not hasattr(os, "geteuid") or os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("only root can mount a small file system, and not in every container")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_disk_that_is_really_full(as_bin, full_disk):
+    with pytest.raises(PlacementError, match=r"the load writes 147,968 bytes there, and [\d,]+ are free"):
+        placement.load(as_bin, device_map=HALF_ON_DISK, offload_folder=full_disk / "new" / "deeper")
+    assert list(full_disk.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="/proc, in which nobody can write, is Linux's")
+def test_a_place_in_which_really_nothing_can_be_written(tiny_checkpoint):
+    with pytest.raises(PlacementError, match="nothing can be written there"):
+        placement.load(tiny_checkpoint, device_map=HALF_ON_DISK, offload_folder="/proc/offload")
+
+
+def test_a_load_that_fails_leaves_the_folder_as_it_was(tiny_checkpoint, tmp_path, monkeypatch):
+    def fails(*arguments, offload_folder, **keywords):
+        folder = Path(offload_folder)
+        (folder / "part" / "deeper").mkdir(parents=True, exist_ok=True)
+        for path in ("half.dat", "part/half.dat", "part/deeper/half.dat"):
+            (folder / path).write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", fails)
+    kept = tmp_path / "kept"
+    (kept / "part").mkdir(parents=True)
+    (kept / "part" / "mine.dat").write_bytes(b"mine")
+    before = sorted(tmp_path.rglob("*"))
+    for folder in (kept, tmp_path / "new", tmp_path / "new" / "and" / "deeper"):
+        with pytest.raises(OSError, match="No space left"):
+            placement.load(tiny_checkpoint, device_map=HALF_ON_DISK, offload_folder=folder)
+        assert sorted(tmp_path.rglob("*")) == before
