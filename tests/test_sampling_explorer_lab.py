@@ -132,12 +132,9 @@ def every_button_by_mouse_and_by_key(page) -> None:
     def state() -> str:
         return page.inner_text(".sampling")
 
-    def until_other(before: str) -> None:
-        page.wait_for_function(
-            "before => document.querySelector('.sampling').innerText !== before",
-            arg=before,
-            timeout=ANSWER_MILLISECONDS,
-        )
+    def until_answered(before: str) -> None:
+        page.wait_for_selector(".sampling:not([aria-busy])", timeout=ANSWER_MILLISECONDS)
+        assert state() != before
 
     names = (
         "Draw one",
@@ -153,7 +150,7 @@ def every_button_by_mouse_and_by_key(page) -> None:
         for way in ("mouse", "key"):
             if name == "Append drawn":
                 page.get_by_role("button", name="Draw one").click()
-                page.wait_for_function("!document.querySelector('.part-actions button:disabled')")
+                page.wait_for_selector(".sampling:not([aria-busy])", timeout=ANSWER_MILLISECONDS)
             if name == "Draw 1,000":
                 page.get_by_label("seed").fill("1" if way == "mouse" else "2")
             before = state()
@@ -162,10 +159,11 @@ def every_button_by_mouse_and_by_key(page) -> None:
             else:
                 button.focus()
                 page.keyboard.press("Enter")
-            until_other(before)
+            until_answered(before)
             page.locator(".tree-node", has_text="prompt").click()
-            page.wait_for_function("!document.querySelector('.text-tokens .appended')", timeout=ANSWER_MILLISECONDS)
-    page.wait_for_function("document.querySelectorAll('table.chain').length === 1", timeout=ANSWER_MILLISECONDS)
+            page.wait_for_selector(".sampling:not([aria-busy])", timeout=ANSWER_MILLISECONDS)
+            assert page.locator(".text-tokens .appended").count() == 0
+    assert page.locator("table.chain").count() == 1
     width = page.evaluate(NINTH_BAR)
     log = page.get_by_role("button", name="log")
     log.click()

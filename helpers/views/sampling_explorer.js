@@ -47,19 +47,22 @@ class SamplingView {
   // Requests and answers ---------------------------------------------------------------------------------------------
 
   /** Ask for an answer to what is wanted now. While one is on its way, later changes of a setting become one. */
-  ask(what = null) {
+  ask(what = null, node = null) {
     const last = this.queue.at(-1);
-    if (last && !last.do && !what) this.queue.pop();
-    this.queue.push({ ...this.wanted, do: what });
+    const replaced = last && !last.do && !what ? this.queue.pop() : null;
+    // An action is done where the reader stood when they asked for it.
+    const place = node ?? replaced?.node ?? (what ? this.wanted.node : null);
+    this.queue.push({ ...this.wanted, node: place, do: what });
     this.sendNext();
   }
 
   sendNext() {
     if (this.inFlight !== null || !this.queue.length) return;
-    const { do: what, ...settings } = this.queue.shift();
-    // The node of an action is where the reader stood; of a setting, where the last answer has led.
-    const request = { ...settings, node: what ? settings.node : this.wanted.node, do: what };
+    const next = this.queue.shift();
+    // A setting that changed means the node to which the last answer has led.
+    const request = { ...next, node: next.node ?? this.wanted.node };
     this.inFlight = request.serial = `${this.viewId}-${++this.sent}`;
+    this.parts.sampling.setAttribute("aria-busy", "true");
     clearTimeout(this.waiting);
     this.waiting = setTimeout(() => this.tell("Waiting for the kernel …"), WAIT_MILLISECONDS);
     this.model.set("request", request);
@@ -73,10 +76,12 @@ class SamplingView {
       this.inFlight = null;
       clearTimeout(this.waiting);
     }
-    this.wanted.node = result.node;
+    const asked = this.queue.findLast((one) => !one.do && one.node !== null); // a node clicked while this was on its way
+    this.wanted.node = asked?.node ?? result.node;
     this.decode();
     this.show();
     if (mine) this.sendNext();
+    if (this.inFlight === null) this.parts.sampling.removeAttribute("aria-busy");
   }
 
   otherViewAsked() {
@@ -136,7 +141,7 @@ class SamplingView {
     });
     this.root.append(
       explorerHeader(this),
-      h("div", { class: "sampling" }, h("div", { class: "sampling-frame" },
+      parts.sampling = h("div", { class: "sampling" }, h("div", { class: "sampling-frame" },
         h("div", { class: "sampling-controls" }, settingsPanel(this)),
         h("div", { class: "sampling-main" },
           parts.text, promptForm(this), parts.message, parts.actions, parts.tokens, parts.draws),
@@ -182,7 +187,7 @@ class SamplingView {
 
   go(node) {
     this.wanted = { ...this.wanted, node };
-    this.ask();
+    this.ask(null, node);
   }
 
   list(change) {
