@@ -1,8 +1,8 @@
-"""One row of logits small enough to travel with a page: exact where it matters, bins for the long tail.
+"""One row of logits small enough to travel with a page: exact where it matters, the long tail to the fourth decimal.
 
-Exact are the 1,024 highest logits and those of the prompt's own tokens, which the penalties act on. The rest is told
-by 256 bins: how many tokens, the mean of their logits, and how far they spread. The bins are evenly wide in log rank,
-so that a cutoff among them is known to the same share of the count wherever it falls: 1.5% for 49,152 tokens.
+Exact are the 1,024 highest logits and those of the prompt's own tokens, which the penalties act on. The rest travels
+without its ids, as gaps between neighbours: a cutoff that lies among the exact tokens hangs on every one of the tail
+(typical_p takes from both ends until their sum is reached), and bins of many tokens would move it.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from functools import lru_cache
 import numpy as np
 
 from helpers.distribution import NextTokenLogits
+from helpers.logit_gaps import gaps_of
 
-EXACT, BINS = 1024, 256
+EXACT = 1024
 
 
 @lru_cache(maxsize=16)  # sorting the vocabulary is the greater part of an answer; a row never changes
@@ -32,15 +33,15 @@ def exact_ids(logits: NextTokenLogits) -> np.ndarray:
 
 
 def compact(logits: NextTokenLogits) -> dict:
-    """The row as plain JSON values, about 28 kB for a vocabulary of 49,152.
+    """The row as plain JSON values, about 60 kB for a vocabulary of 49,152.
 
     `vocabulary`: its size; `input_ids`, `input_texts`: the prompt's tokens; `ids` (int32), `logits` (float32) and
-    `texts` (visible spelling) of the exact ones; `tail_counts` (int32), `tail_means` and `tail_spreads` (float32) of
-    the bins. A spread w says that the logits of a bin lie about evenly in mean ± w. Tokens outside the exact ones that
-    the model itself rules out (-inf) are in no bin. Arrays are little-endian, in base64.
+    `texts` (visible spelling) of the exact ones; `tail`: the other logits by `logit_gaps.gaps_of`, without those that
+    the model itself rules out (-inf). Arrays are little-endian; they and the tail's bits are in base64.
     """
     ids = exact_ids(logits)
-    counts, means, spreads = _bins(np.delete(logits.logits, ids))
+    tail = np.delete(logits.logits, ids)
+    gaps = gaps_of(-np.sort(-tail[np.isfinite(tail)]))
     return {
         "vocabulary": len(logits.logits),
         "input_ids": list(logits.input_ids),
@@ -48,25 +49,10 @@ def compact(logits: NextTokenLogits) -> dict:
         "ids": packed(ids, "<i4"),
         "logits": packed(logits.logits[ids], "<f4"),
         "texts": [logits.token(token_id) for token_id in ids],
-        "tail_counts": packed(counts, "<i4"),
-        "tail_means": packed(means, "<f4"),
-        "tail_spreads": packed(spreads, "<f4"),
+        "tail": {**gaps, "bits": base64.b64encode(gaps["bits"]).decode("ascii")},
     }
 
 
 def packed(values, kind: str) -> str:
     """Numbers as base64 text of NumPy type `kind` ('<i4', '<f4'), for `integersOf` and `floatsOf` in base.js."""
     return base64.b64encode(np.ascontiguousarray(values, dtype=kind).tobytes()).decode("ascii")
-
-
-def _bins(tail: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Counts, means and spreads (float64) of the tail's finite values, from the highest down."""
-    falling = -np.sort(-tail[np.isfinite(tail)].astype(np.float64))
-    if not len(falling):
-        return np.empty(0, dtype=int), np.empty(0), np.empty(0)
-    edges = np.geomspace(EXACT, EXACT + len(falling), BINS + 1).round().astype(int) - EXACT
-    starts = np.unique(edges[:-1])
-    counts = np.diff([*starts, len(falling)])
-    means = np.add.reduceat(falling, starts) / counts
-    squares = np.add.reduceat((falling - np.repeat(means, counts)) ** 2, starts) / counts
-    return counts, means, np.sqrt(3 * squares)  # values even in mean ± w have the variance w²/3

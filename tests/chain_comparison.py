@@ -1,6 +1,7 @@
 """The page's own chain of processors beside the library's, for tests: what differs, and what may.
 
-What may differ is derived, not a share of cases: see `beyond_one_bin`.
+Never may the probabilities, nor which of the 1,024 likeliest tokens are kept in the end. What else may differ is
+derived, not a share of cases: see `beyond_float32`.
 """
 
 import base64
@@ -11,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from helpers import compact_logits, sampling
-from helpers.distribution import NextTokenLogits, SamplingError
+from helpers.distribution import KEPT, NextTokenLogits, SamplingError
 from helpers.sampling_library import library
 from helpers.sampling_result import refused, result, settings_from_text
 from helpers.views import explorers
@@ -47,10 +48,7 @@ def differences(page: dict, library: dict, exact: int) -> list[str]:
     """What the page has that the library has not; [] where they agree as closely as is promised."""
     if page["refusal"] or library["refusal"]:
         return [] if page["refusal"] == library["refusal"] else [f"{page['refusal']!r} != {library['refusal']!r}"]
-    found = []
-    distance = abs(numbers(page["probabilities"], "<f4") - numbers(library["probabilities"], "<f4")).max()
-    if distance > 1e-5:
-        found.append(f"probabilities differ by {distance:.2e}")
+    found = final_differences(page, library)
     here, there = (numbers(answer["removed_by"], "<i4") for answer in (page, library))
     if (here != there).any():
         found.append(f"{(here != there).sum()} of the exact tokens were removed by another stage")
@@ -89,19 +87,50 @@ def penalty_differences(mine: dict | None, theirs: dict | None) -> list[str]:
     return [] if close else ["the scores of the prompt's own tokens differ"]
 
 
+def final_differences(page: dict, library: dict) -> list[str]:
+    """What no precision excuses: probabilities, and which of the likeliest tokens can still be chosen."""
+    found = []
+    distance = abs(numbers(page["probabilities"], "<f4") - numbers(library["probabilities"], "<f4")).max()
+    if distance > 1e-5:
+        found.append(f"probabilities differ by {distance:.2e}")
+    here, there = (numbers(answer["removed_by"], "<i4")[: compact_logits.EXACT] for answer in (page, library))
+    if ((here == KEPT) != (there == KEPT)).any():
+        found.append(f"other tokens are kept: places {np.flatnonzero((here == KEPT) != (there == KEPT))}")
+    return found
+
+
 def row_of_the_page(row: NextTokenLogits) -> NextTokenLogits:
-    """The row as the page sees it, in double precision: the exact logits, then each bin spread out evenly."""
+    """The row as the page sees it, in double precision: the exact logits, then the tail."""
     data = compact_logits.compact(row)
-    counts, means, spreads = (numbers(data[f"tail_{name}"], kind) for name, kind in (
-        ("counts", "<i4"), ("means", "<f4"), ("spreads", "<f4")
-    ))  # fmt: skip
-    within = np.concatenate([np.empty(0), *map(np.arange, counts)])
-    tail = np.repeat(means, counts) + np.repeat(spreads.astype(float), counts) * (
-        1 - (2 * within + 1) / np.repeat(counts, counts)
-    )
     places = {token_id: place for place, token_id in enumerate(numbers(data["ids"], "<i4").tolist())}
-    logits = np.concatenate([numbers(data["logits"], "<f4"), tail])
+    logits = np.concatenate([numbers(data["logits"], "<f4"), tail_of(data["tail"])])
     return NextTokenLogits(tuple(places[i] for i in row.input_ids), logits, ("",) * len(logits))
+
+
+def tail_of(tail: dict) -> np.ndarray:
+    """The falling logits (float64) that `helpers.logit_gaps` has told; different ones of a step evenly over it."""
+    levels, order, level, within = [], [], 0, 0
+    for told in numbers_of_code("".join(f"{byte:08b}" for byte in base64.b64decode(tail["bits"])), tail["count"]):
+        level, within = (level + told - 1, 0) if told > 1 else (level, within + told)
+        levels.append(level)
+        order.append(within)
+    levels, order = np.array(levels, dtype=float), np.array(order)
+    _, inverse = np.unique(levels, return_inverse=True)
+    most = np.zeros(inverse.max(initial=-1) + 1, dtype=int)
+    np.maximum.at(most, inverse, order)
+    most = most[inverse]
+    return tail["highest"] - (levels + (order - most / 2) / (most + 1)) * tail["step"]
+
+
+def numbers_of_code(bits: str, count: int) -> list[int]:
+    """The first `count` numbers of exponential Golomb codes of order 2."""
+    found, place = [], 0
+    for _ in range(count):
+        first = bits.index("1", place)
+        end = first + (first - place) + 3
+        found.append(int(bits[first:end], 2) - 4)
+        place = end
+    return found
 
 
 def differences_on_the_same_row(page: dict, row: NextTokenLogits, asked, model, exact: int) -> list[str]:
@@ -116,84 +145,38 @@ def differences_on_the_same_row(page: dict, row: NextTokenLogits, asked, model, 
     return found
 
 
-def beyond_one_bin(row: NextTokenLogits, own: NextTokenLogits, asked, model) -> list[str]:
-    """Where the chain on the page's row `own` differs from the library's by more than what is allowed: at each cutoff
-    one bin of the tail, or one token where the cutoff lies among the exact ones; and exact tokens that the library
-    itself keeps or removes as the page does when it computes in double precision. From such a token on the two go on
-    with different rows, and no later stage is compared.
+def beyond_float32(page: dict, row: NextTokenLogits, asked, model) -> list[str]:
+    """Where a stage of the page keeps another number of tokens than the library's processors do in double precision,
+    on the row itself. One token is allowed: of the tail the page knows each logit to half a step.
     """
-    settings = settings_from_text(asked)
-    single, page = (sampling.distribution(one, settings, model) for one in (row, own))
-    ids, in_bins, counts = compact_logits.exact_ids(row), bins_of(row), tail_counts(row)
-    spread_out = np.repeat(np.arange(len(counts)), counts)
-    found, cutoffs, any_moved = [], 0, False
-    before = single.start
-    for theirs, mine in zip(single.stages, page.stages, strict=True):
-        cutoffs += bool(len(theirs.removed_ids)) + (theirs.processor == "TypicalLogitsWarper")  # that cuts above, too
-        kept, page_kept = (~np.isneginf(stage.scores) for stage in (theirs, mine))
-        flipped = ids[kept[ids] != page_kept[: len(ids)]]
-        if len(flipped):
-            return found + flips_not_open(theirs, before, flipped, row, settings, model)
-        library = np.bincount(in_bins[kept & (in_bins >= 0)], minlength=len(counts))
-        moved = abs(library - np.bincount(spread_out[page_kept[len(ids) :]], minlength=len(counts)))
-        any_moved |= bool(moved.any())
-        if moved.sum() > cutoffs * counts[moved > 0].max(initial=0):
-            found.append(f"{theirs.label()}: {moved.sum()} tokens in the bins {np.flatnonzero(moved)} of the tail")
-        before = theirs
-    distance = abs(page.final.probabilities[: len(ids)] - single.final.probabilities[ids]).max()
-    if distance > 1e-5 and not any_moved:
-        found.append(f"probabilities differ by {distance:.2e}, and nothing was kept or removed otherwise")
-    return found
-
-
-def flips_not_open(stage, before, flipped, row: NextTokenLogits, settings, model) -> list[str]:
-    """What is wrong with exact tokens that one keeps and the other removes."""
-    double = sampling.distribution(replace(row, logits=row.logits.astype(np.float64)), settings, model)
-    same = next(one for one in double.stages if one.processor == stage.processor)
-    if (np.isneginf(same.scores) != np.isneginf(stage.scores))[flipped].all():
-        return []  # float32 alone decides
-    ranked = np.argsort(-before.scores, kind="stable")
-    kept = np.flatnonzero(~np.isneginf(stage.scores[ranked]))
-    edges = set(ranked[np.clip([kept[0] - 1, kept[0], kept[-1], kept[-1] + 1], 0, len(ranked) - 1)].tolist())
-    sides = 2 if stage.processor == "TypicalLogitsWarper" else 1
-    far = [int(one) for one in flipped if int(one) not in edges]
-    return [f"{stage.label()}: exact tokens {flipped}, not on the cutoff: {far}"] if far or len(flipped) > sides else []
-
-
-def tail_counts(row: NextTokenLogits) -> np.ndarray:
-    return numbers(compact_logits.compact(row)["tail_counts"], "<i4")
-
-
-def bins_of(row: NextTokenLogits) -> np.ndarray:
-    """For each token the bin of the tail that tells it; -1 for the exact ones, and for those ruled out."""
-    counts = tail_counts(row)
-    tail = np.ones(len(row.logits), dtype=bool)
-    tail[compact_logits.exact_ids(row)] = False
-    ranked = np.argsort(-row.logits, kind="stable")
-    ranked = ranked[tail[ranked]][: counts.sum()]
-    bins = np.full(len(row.logits), -1)
-    bins[ranked] = np.repeat(np.arange(len(counts)), counts)
-    return bins
+    double = replace(row, logits=row.logits.astype(np.float64))
+    distribution = sampling.distribution(double, settings_from_text(asked), model)
+    return [
+        f"{theirs.label()} keeps {mine['kept']} instead of {theirs.kept}, in double precision"
+        for mine, theirs in zip(page["stages"], (distribution.start, *distribution.stages), strict=True)
+        if abs(mine["kept"] - theirs.kept) > 1
+    ]
 
 
 def held_together(folder, model, rows, settings) -> tuple[list[str], list[str]]:
-    """What is wrong, and what float32 or the bins of the tail alone move: there the page does on its own row exactly
-    what the library's processors do on it in double precision, and at most one bin at a cutoff is kept or not.
+    """What is wrong, and what float32 or a step of the tail alone moves: there the page does on its own row exactly
+    what the library's processors do on it in double precision.
     """
     page = iter(answers_of_the_page(folder, library(model), rows, settings))
     wrong, moved = [], []
     for row in rows:
         own, exact = row_of_the_page(row), len(compact_logits.exact_ids(row))
         for asked in settings:
-            answer = next(page)
-            found = differences(answer, answer_of_the_library(row, asked, model), exact)
+            mine, theirs = next(page), answer_of_the_library(row, asked, model)
+            found = differences(mine, theirs, exact)
             if not found:
                 continue
             case = f"{len(row.input_ids)} tokens, {asked}: {'; '.join(found)}"
-            if answer["refusal"]:
+            if mine["refusal"] or theirs["refusal"]:
                 wrong.append(case)
                 continue
-            mistakes = differences_on_the_same_row(answer, own, asked, model, exact)
-            mistakes += beyond_one_bin(row, own, asked, model)
+            mistakes = final_differences(mine, theirs)
+            mistakes += differences_on_the_same_row(mine, own, asked, model, exact)
+            mistakes += beyond_float32(mine, row, asked, model)
             (wrong if mistakes else moved).append(f"{case}; {'; '.join(mistakes)}")
     return wrong, moved

@@ -103,7 +103,7 @@ const PROCESSORS = {
   },
   EtaLogitsWarper: {
     parameter: "eta_cutoff",
-    attribute: "epsilon",
+    label: ({ text, number }) => `epsilon=${shortNumber({ text, number: Math.fround(number) })}`, // it keeps a float32
     isOn: ({ number }) => number > 0 && number < 1,
     refuses: () => null,
     apply: (row, epsilon) =>

@@ -1,6 +1,6 @@
-// A row of scores: `scores`, one for each token: the exact ones first (in the order of data.ids), then the tail, where
-// each bin is spread out evenly; `order`, the indices of the tokens that can still be chosen, by falling score. Made of
-// the compact data of helpers/compact_logits.py.
+// A row of scores: `scores`, one for each token: the exact ones first (in the order of data.ids), then the tail by
+// falling logit; `order`, the indices of the tokens that can still be chosen, by falling score. Made of the compact data
+// of helpers/compact_logits.py.
 
 const CURVE_POINTS = 120;
 
@@ -8,7 +8,7 @@ const CURVE_POINTS = 120;
 function decodeLogits(data) {
   const ids = integersOf(data.ids);
   const logits = floatsOf(data.logits);
-  const tail = spreadOut(integersOf(data.tail_counts), floatsOf(data.tail_means), floatsOf(data.tail_spreads));
+  const tail = logitsOfGaps(data.tail);
   const scores = new Float64Array(ids.length + tail.length);
   scores.set(logits);
   scores.set(tail, ids.length);
@@ -17,13 +17,46 @@ function decodeLogits(data) {
   return { ...data, ids, logits, scores, order, places, exact: ids.length };
 }
 
-function spreadOut(counts, means, spreads) {
-  const values = new Float64Array(counts.reduce((sum, count) => sum + count, 0));
-  let place = 0;
-  counts.forEach((count, bin) => {
-    for (let n = 0; n < count; n++) values[place++] = means[bin] + spreads[bin] * (1 - (2 * n + 1) / count);
-  });
+const GOLOMB_ORDER = 2; // as in helpers/logit_gaps.py
+
+/** The falling logits that helpers/logit_gaps.py has written. Different ones in one step are spread evenly over it. */
+function logitsOfGaps({ highest, step, count, bits }) {
+  const next = exponentialGolomb(bytesOf(bits));
+  const values = new Float64Array(count);
+  let level = 0;
+  let first = 0; // of the places in this level
+  let different = 0; // logits that the level has beside its first
+  const within = new Uint32Array(count);
+  const spreadOut = (end) => {
+    for (let place = first; place < end; place++) {
+      values[place] = highest - (level + within[place] / (different + 1) - different / (2 * different + 2)) * step;
+    }
+  };
+  for (let place = 0; place < count; place++) {
+    const told = next();
+    if (told > 1) {
+      spreadOut(place);
+      level += told - 1;
+      first = place;
+      different = 0;
+    } else if (told === 1) different++;
+    within[place] = different;
+  }
+  spreadOut(count);
   return values;
+}
+
+/** A reader of exponential Golomb codes: each call gives the next number. */
+function exponentialGolomb(bytes) {
+  let position = 0;
+  const bit = () => (bytes[position >> 3] >> (7 - (position++ & 7))) & 1;
+  return () => {
+    let width = GOLOMB_ORDER;
+    while (!bit()) width++;
+    let value = 1;
+    for (let n = 0; n < width; n++) value = 2 * value + bit();
+    return value - 2 ** GOLOMB_ORDER;
+  };
 }
 
 /** Indices by falling score, equal ones by rising index. */
