@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -11,13 +12,24 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
 import transformers
-from measure import ratio, write
+from measure import ratio, seconds, write
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from helpers import checkpoints, compat, record
 
 ALL_BUT_LINES = ("landmarks", "calls", "modules", "functions", "memory", "sampling", "values")
 NEW_TOKENS = 16
+FIRST_LOAD = """
+import contextlib, sys, time
+import torch
+from helpers import compat, record
+from transformers import AutoModelForCausalLM
+began = time.perf_counter()
+with record() if sys.argv[2] == "recorded" else contextlib.nullcontext():
+    AutoModelForCausalLM.from_pretrained(sys.argv[1], **compat.dtype_argument(torch.float32))
+print(time.perf_counter() - began)
+"""
+"""A load in a process that has loaded nothing yet, which imports what it needs; record() begins with those imports."""
 PROMPT_TOKENS = 173  # as many as the article's prompt has with Llama-2's tokenizer
 
 
@@ -52,6 +64,17 @@ def generation(model: torch.nn.Module):
     return run
 
 
+def first_load(checkpoint: str, how: str):
+    """A function that loads in a new process, recorded or plain, and gives the seconds of the load and of record()."""
+
+    def run() -> float:
+        command = [sys.executable, "-c", FIRST_LOAD, checkpoint, how]
+        answer = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        return float(answer.stdout)
+
+    return run
+
+
 def main() -> None:
     transformers.utils.logging.disable_progress_bar()
     transformers.logging.set_verbosity_error()
@@ -60,8 +83,8 @@ def main() -> None:
     generate, generate_tiny = generation(load(demo)), generation(four_layers(tiny))
     rows = []
 
-    def measure(name: str, plain, with_it) -> None:
-        figures = ratio(plain, with_it)
+    def measure(name: str, plain, with_it, timed=seconds) -> None:
+        figures = ratio(plain, with_it, timed=timed)
         rows.append(
             f"| {name} | ×{figures['ratio']:.2f} | ×{figures['lowest']:.2f} – ×{figures['highest']:.2f} "
             f"| {figures['plain'] * 1000:.0f} | {figures['recorded'] * 1000:.0f} |"
@@ -74,6 +97,10 @@ def main() -> None:
     measure("generate, all levels but lines, every step", generate, recorded(generate, *ALL_BUT_LINES, steps=None))
     measure("generate, tiny model of 4 layers, default zoom", generate_tiny, recorded(generate_tiny))
     measure("warm load, default zoom", lambda: load(demo), recorded(lambda: load(demo)))
+    measure(
+        "first load of a process, default zoom", first_load(demo, "plain"), first_load(demo, "recorded"),
+        timed=lambda run: run(),
+    )  # fmt: skip
     measure("off means off: plain / plain, after the recordings", generate, generate)
     table = "\n".join(["| work | ratio | spread | plain ms | recorded ms |", "|---|---|---|---|---|", *rows])
     load_now = f"When it ended the machine had {os.getloadavg()[0]:.1f} runnable processes for {os.cpu_count()} cores."

@@ -23,13 +23,18 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def ratio(plain: Callable[[], object], recorded: Callable[[], object], pairs: int = 9) -> dict[str, float]:
-    """Run both alternately, `pairs` times after one warm-up, and compare.
+def ratio(
+    plain: Callable[[], object],
+    recorded: Callable[[], object],
+    pairs: int = 9,
+    timed: Callable[[Callable], float] = seconds,
+) -> dict[str, float]:
+    """Run both alternately, `pairs` times after one warm-up, and compare; `timed` runs one and gives its seconds.
 
     Gives the median of the pairwise ratios, the smallest and the largest ratio, and the two median times in seconds.
     """
     plain(), recorded()
-    times = [(seconds(plain), seconds(recorded)) for _ in range(pairs)]
+    times = [(timed(plain), timed(recorded)) for _ in range(pairs)]
     ratios = [with_it / without for without, with_it in times]
     return {
         "ratio": statistics.median(ratios),

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM
 
-from helpers import Recording, record
+from helpers import Recording, compat, record
 from helpers.events import NOT_OBSERVED
 from helpers.probes.memory import MemoryProbe, held_bytes
 
@@ -16,7 +16,7 @@ IDS = torch.tensor([[1, 2, 3]])
 
 @pytest.fixture
 def llama(tiny_checkpoint):
-    model = AutoModelForCausalLM.from_pretrained(str(tiny_checkpoint), dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(str(tiny_checkpoint), **compat.dtype_argument(torch.float32))
     assert sum(buffer.numel() for buffer in model.buffers())
     return model
 

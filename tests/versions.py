@@ -69,6 +69,7 @@ TESTS = (
     "test_forecast_activations.py",
     "test_model_shapes.py",
     "test_memory_phases.py",
+    "test_parameter_memory.py",
     "test_functions_zoom.py",
     "test_lines_and_functions.py",
     "test_source.py",
