@@ -10,6 +10,7 @@ from helpers.compact_logits import EXACT, compact, exact_ids
 from helpers.distribution import NextTokenLogits
 from helpers.logit_gaps import LARGEST_GAP, STEPS, exponential_golomb, gaps_of
 from tests.chain_comparison import numbers_of_code, tail_of
+from tests.explorer_tools import node_tests
 
 
 def row(values, context=(0,)) -> NextTokenLogits:
@@ -100,3 +101,10 @@ def test_the_codes_are_the_standards():
     large = [0, 5, 2**30, 2**30 + 1, 7]
     assert numbers_of_code("".join(f"{byte:08b}" for byte in exponential_golomb(np.array(large))), 5) == large
     assert exponential_golomb(np.array([], dtype=int)) == b""
+
+
+def test_the_page_reads_the_same_tail(large, tmp_path):
+    crowded = row([*np.linspace(20, 10, EXACT), 0.1, 0.1, *(1 + np.arange(300) * 2.0**-23), np.finfo(np.float32).min])
+    rows = [compact(one) for one in (large, crowded)]
+    told = [{"data": data, "tail": tail_of(data["tail"]).tolist()} for data in rows]
+    node_tests("sampling_row", tmp_path, "sampling_explorer", rows=told)

@@ -49,7 +49,10 @@ function logitsOfGaps({ highest, step, count, bits }) {
 /** A reader of exponential Golomb codes: each call gives the next number. */
 function exponentialGolomb(bytes) {
   let position = 0;
-  const bit = () => (bytes[position >> 3] >> (7 - (position++ & 7))) & 1;
+  const bit = () => {
+    if (position >> 3 >= bytes.length) throw new RangeError("The tail of this distribution ends too early.");
+    return (bytes[position >> 3] >> (7 - (position++ & 7))) & 1;
+  };
   return () => {
     let width = GOLOMB_ORDER;
     while (!bit()) width++;
