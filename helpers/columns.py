@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,18 +57,19 @@ def _table(fields: list[int], width: int) -> np.ndarray:
     return np.array([*fields], dtype=np.int64).reshape(-1, width)  # copied whole before it is read
 
 
-def _indexes(log: EventLog) -> np.ndarray:
-    """The index of each event in the log, in the order of the event columns."""
-    return np.sort(_table(log.starts, len(START_FIELDS))[:, 0])
+def _places(events: Sequence[int], log: EventLog) -> np.ndarray:
+    """The places in the event columns of the events with these indexes of the log."""
+    if not len(events):
+        return np.zeros(0, dtype=np.int64)
+    return np.searchsorted(np.sort(_table(log.starts, len(START_FIELDS))[:, 0]), np.asarray(events, dtype=np.int64))
 
 
 def value_columns(probe: ValuesProbe | None, log: EventLog) -> dict[str, np.ndarray]:
     """The value rows, in the order in which calls returned; events are counted as in the event columns."""
     rows = probe.rows if probe else []
-    indexes = _indexes(log)
     event, output, status, low, high, mean, nan, inf, nan_in = zip(*rows, strict=True) if rows else [()] * 9
     columns = {
-        "event": np.searchsorted(indexes, np.array(event, dtype=np.int64)),
+        "event": _places(event, log),
         "output": output,
         "status": status,
         "nan": nan,
@@ -88,7 +90,7 @@ def line_columns(probe: LineProbe | None, log: EventLog) -> dict[str, np.ndarray
     written = probe.rows if probe else []
     rows = sorted((event, start, line, tensors, values) for event, line, start, tensors, values in written)
     event, start, line, tensors, values = np.array(rows, dtype=np.int64).reshape(len(rows), 5).T
-    event = np.searchsorted(_indexes(log), event)
+    event = _places(event, log)
     columns = {"event": event, "line": line, "start": start // TICK * TICK, "tensors": tensors, "values": values}
     return {name: np.ascontiguousarray(columns[name]) for name in LINE_COLUMNS}
 

@@ -81,6 +81,10 @@ def calls_builtin_method(text):
     return text.upper()
 
 
+def calls_what_it_is_given(function, x, y):
+    return math.lcm(x, y) + function(x, y)
+
+
 def builtin_fails(x, y):
     return math.gcd(x, y)
 
@@ -123,6 +127,8 @@ def scenario():
         raise KeyError
     calls_builtin(12, 18)
     calls_builtin_method("abc")
+    for function in (math.gcd, max, math.hypot, math.lcm, max, math.gcd):  # one instruction calls them all
+        calls_what_it_is_given(function, 6, 4)
     with contextlib.suppress(TypeError):
         builtin_fails(1, "x")
     worker = threading.Thread(target=in_worker, args=(9,), name="worker")
@@ -223,6 +229,7 @@ def run():
     for caller, builtin, name in (
         (calls_builtin, math.gcd, "gcd"),
         (calls_builtin_method, str.upper, "upper"),
+        (calls_what_it_is_given, math.gcd, "gcd"),
         (builtin_fails, math.gcd, "gcd"),
     ):
         names[len(names)] = name

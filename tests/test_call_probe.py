@@ -75,6 +75,8 @@ def test_a_call_after_a_generator_has_no_stale_parent(events):
 def test_builtins_are_seen_with_their_callers_locals(events):
     assert [event[3:] for event in of(events, "gcd")] == [
         ("returned", "x=12, y=18", ""),
+        ("returned", "function=<built-in function gcd>, x=6, y=4", ""),
+        ("returned", "function=<built-in function gcd>, x=6, y=4", ""),
         ("raised", "x=1, y='x'", ""),
     ]
     assert of(events, "upper")[0][4] == "text='abc'"

@@ -187,7 +187,10 @@ def test_source_files_are_told_by_package():
 
 ALIKE = (
     1, 1.0, True, 0, 0.0, False, None, float("nan"), float("inf"), "1", "", "x" * 200, torch.float32,
-    torch.device("cpu"), (), [], (1,), [1], (1.0,), (True,), ((1, (2.0,)),), {"a": 1}, {"a": 1.0},
+    torch.device("cpu"), torch.device("meta"), torch.Size((1,)), torch.Size((2,)), (), [], (1,), [1], (1.0,), (True,),
+    ((1, (2.0,)),), {}, {"a": 1}, {"a": 1.0}, {"b": 1}, {"a": 1, "b": 1}, {"b": 1, "a": 1}, {1: 1}, {"1": 1},
+    {"a": {"b": (1, None)}}, {"a": {"b": (1, True)}}, {"a": {"b": {"c": {"d": 1}}}}, collections.OrderedDict(a=1),
+    {"a": torch.zeros(2)}, {"a": torch.zeros(3)}, {str(name): 1 for name in range(30)},
     list(range(100)), list(range(101)),
     torch.zeros(2, 3), torch.zeros(3, 2), torch.zeros(2, 3, dtype=torch.float16), torch.zeros(4, 3)[:2],
     (torch.zeros(2, 3), None), (torch.zeros(2, 3), torch.zeros(1)), torch.zeros(2, 3, device="meta"), object(), int,
@@ -217,9 +220,11 @@ def test_names_belong_to_the_key():
 def test_a_short_secret_is_redacted_each_time_and_noted_each_time():
     describer = Describer()
     for secret in ("first-secret", "second-one"):
-        _, values = describer.descriptions[describer.description(("token",), (secret,))]
-        assert describer.value_lists[values] == (("token", "<redacted>"),)
-        assert secret not in str(describer.by_key)
+        for name, given, path in (("token", secret, "token"), ("kwargs", {"token": secret}, "kwargs.token")):
+            _, values = describer.descriptions[describer.description((name,), (given,))]
+            assert describer.value_lists[values] == ((path, "<redacted>"),)
+            assert secret not in str(describer.by_key)
+            assert describer.secrets.hidden(f"it is {secret}") == "it is <redacted>"
 
 
 def test_keys_keep_nothing_alive():

@@ -44,6 +44,7 @@ class Describer:
         self._value_list_index: dict[tuple, int] = {(): NOTHING}
         self._handlers: dict[type, object] = {}
         self.named_by_type: set[type] = set()  # types of which only the name is told
+        self.dictionaries: set[type] = set()  # types of dictionaries that hold what they give
         self.secrets = redact.SecretValues()
         self.description, self.description_of_one = _ways_in(self)
 
@@ -137,6 +138,8 @@ class Describer:
             handler = self._handlers[kind] = _handler_for(kind)
             if handler is _add_type_name:
                 self.named_by_type.add(kind)
+            elif handler is _add_dictionary:
+                self.dictionaries.add(kind)
         handler(self, path, value, tensors, values, depth)
 
 
@@ -148,8 +151,8 @@ def _ways_in(describer: Describer) -> tuple[Callable, Callable]:
     key: names, and of each value what `add_key` takes. Only a new key is described.
     """
     known = describer.by_key.get
-    named_by_type = describer.named_by_type
-    new_key, description_of_all = describer.new_key, describer.description_of_all
+    named_by_type, dictionaries = describer.named_by_type, describer.dictionaries
+    new_key, description_of_all, is_secret_path = describer.new_key, describer.description_of_all, redact.is_secret_path
 
     def add_key(value: object, key: list, depth: int) -> bool:
         """Add to `key` what the description of this value depends on; False where only describing it can tell.
@@ -174,8 +177,24 @@ def _ways_in(describer: Describer) -> tuple[Callable, Callable]:
         elif kind is int or kind is float or (kind is str and len(value) <= SHORT):
             key += (kind, value)  # 1, 1.0 and True are equal; NaN is not, and is described each time
             return value == value
+        elif kind is torch.device or kind is torch.Size:
+            key += (kind, value)
+        elif kind in dictionaries:
+            return add_pairs(value, key, depth)
         else:
             return False
+        return True
+
+    def add_pairs(held: dict, key: list, depth: int) -> bool:
+        pairs = [*dict.items(held)]
+        key += (type(held), len(pairs))
+        if depth < DEEPEST and len(pairs) <= MOST_ITEMS:
+            for name, value in pairs:
+                if type(name) is not str or len(name) > SHORT or is_secret_path(name):
+                    return False
+                key.append(name)
+                if not add_key(value, key, depth + 1):
+                    return False
         return True
 
     def description(names: tuple[str, ...], values: Iterable[object]) -> int:

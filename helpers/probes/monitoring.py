@@ -8,10 +8,12 @@ is taken back first.
 
 from __future__ import annotations
 
+import dis
+import functools
 import sys
 import threading
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ..events import NOT_OBSERVED, RAISED, RETURNED, YIELDED, RecordingError
 from .calls import CallProbe, ThreadState
@@ -19,7 +21,7 @@ from .watch import BuiltinWatch, Watch
 
 NAME = "sys.monitoring"
 TOOL = "helpers.record"
-HARMLESS = frozenset(map(id, (len, hasattr, getattr, isinstance, callable, id, min, max)))
+_NAMED = frozenset((types.BuiltinFunctionType, types.MethodDescriptorType, types.FunctionType, types.MethodType, type))
 _TOOL_IDS = (4, 3)  # 0 to 2 and 5 are spoken for: debugger, coverage, profiler, optimizer
 
 
@@ -170,12 +172,12 @@ class MonitoringProbe(CallProbe):
         frame_at, not_here, disabled = sys._getframe, sys.monitoring.DISABLE, self._disabled.append
 
         def on_call(code: types.CodeType, offset: int, called: object, first: object):
-            for watch in watches_in(id(code), ()):
+            watches = watches_in(id(code), ())
+            for watch in watches:
                 if watch.matches(called):
                     begin_builtin(watch, frame_at(1))
                     return None
-            # an instruction that makes an object or asks about one will not call a watched builtin the next time
-            if type(called) is type or id(called) in HARMLESS:
+            if _always_calls_another(code, offset, called, watches):
                 disabled(id(code))
                 return not_here
             return None
@@ -193,6 +195,33 @@ class MonitoringProbe(CallProbe):
 
         events = sys.monitoring.events
         return {events.CALL: on_call, events.C_RETURN: ending(RETURNED), events.C_RAISE: ending(RAISED)}
+
+
+def _always_calls_another(code: types.CodeType, offset: int, called: object, watches: Sequence[BuiltinWatch]) -> bool:
+    """Whether the instruction that called this will not call a watched builtin the next time: it calls something by its
+    own name, which is not that of a watched one."""
+    if type(called) not in _NAMED or called.__name__ != _names_called(code).get(offset):
+        return False
+    return all(called.__name__ != watch.name for watch in watches)
+
+
+@functools.lru_cache(maxsize=256)
+def _names_called(code: types.CodeType) -> dict[int, str]:
+    """By offset of a call, the global or attribute that it calls: what was loaded from where the call begins, last
+    before the call. Calls of anything else are left out; all of them where Python keeps no columns."""
+    names: dict[int, str] = {}
+    loaded: dict[tuple, str | None] = {}
+    for instruction in dis.get_instructions(code):
+        positions = instruction.positions
+        if positions is None or positions.col_offset is None:
+            continue
+        begins = positions.lineno, positions.col_offset
+        if instruction.opname.startswith("LOAD_"):
+            is_named = instruction.opname.startswith(("LOAD_GLOBAL", "LOAD_ATTR", "LOAD_METHOD"))
+            loaded[begins] = instruction.argval if is_named else None
+        elif instruction.opname.startswith("CALL") and loaded.get(begins):
+            names[instruction.offset] = loaded[begins]
+    return names
 
 
 def _put(state: ThreadState, states: set[ThreadState], belongs: bool) -> None:

@@ -17,7 +17,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from ..distribution import Stage
 from ..events import NOT_OBSERVED
 from ..rows import SampleRow
 from .guard import noting
@@ -177,14 +176,21 @@ def _read(scores: torch.Tensor) -> _Scores:
     kept = int(finite.sum())
     if not kept or (row[~finite] != -np.inf).any():  # NaN and +inf have no softmax
         return _Scores(len(scores), kept, None, None, ())
-    stage = Stage("", {}, row, np.empty(0, dtype=np.int64), 0)
-    top = tuple((token, _short(stage.probabilities[token])) for token in _likeliest(row, min(kept, MOST_CANDIDATES)))
-    return _Scores(len(scores), kept, _short(stage.entropy), _short(stage.top_probability), top)
+    below_top = row.astype(np.float64)
+    below_top -= row.max()
+    weights = np.exp(below_top)
+    total = weights.sum()
+    below_top[~finite] = 0.0  # their weight is 0; and no product of BLAS, whose threads would meet torch's
+    below_top *= weights
+    entropy = (math.log(total) - below_top.sum() / total) / math.log(2)
+    likeliest = _likeliest(row, min(kept, MOST_CANDIDATES))
+    top = tuple((token, _short(weights[token] / total)) for token in likeliest)
+    return _Scores(len(scores), kept, _short(max(entropy, 0.0)), top[0][1], top)
 
 
 def _likeliest(row: np.ndarray, count: int) -> list[int]:
     """The ids of the `count` highest scores, equal ones by rising id."""
-    least = np.partition(row, -count)[-count]
+    least = torch.from_numpy(row).topk(count).values[-1].item()  # which of equal ones topk takes is not told
     candidates = np.flatnonzero(row >= least)
     return candidates[np.argsort(-row[candidates], kind="stable")][:count].tolist()
 

@@ -101,7 +101,7 @@ class BuiltinWatch:
     """A builtin that is watched in one calling function: neither profile events nor monitoring give its arguments,
     so they are read from the caller's locals (`local_names`: local to argument name)."""
 
-    __slots__ = ("caller", "function", "local_names", "matches", "samples_memory")
+    __slots__ = ("caller", "function", "local_names", "matches", "name", "samples_memory")
 
     kind = BUILTIN
 
@@ -114,6 +114,7 @@ class BuiltinWatch:
         samples_memory: bool,
     ) -> None:
         self.caller = caller
+        self.name = builtin.__name__
         self.matches = _matcher(builtin)
         self.function = function
         self.local_names = local_names
