@@ -32,8 +32,11 @@ def _cuda_devices() -> list[str]:
     return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
 
 
-def environment(zoom: Iterable[str], steps: int | None, probe: str, since_began: int) -> dict:
-    """Where and how a recording was made: versions, Python, devices, threads, loading mode; plain values only."""
+def environment(zoom: Iterable[str], steps: int | None, probe: str, began: int) -> dict:
+    """Where and how a recording was made: versions, Python, devices, threads, loading mode; plain values only.
+
+    `began`: when, in nanoseconds of time.perf_counter_ns().
+    """
     return {
         **{package: _version(package) for package in _PACKAGES},
         "python": platform.python_version(),
@@ -46,5 +49,5 @@ def environment(zoom: Iterable[str], steps: int | None, probe: str, since_began:
         "steps_in_full": steps,
         "probe": probe,
         "recorder_python_implementation": sys.implementation.name,
-        **process_group.described(since_began),
+        **process_group.described(began),
     }

@@ -41,18 +41,31 @@ def own_rank() -> Rank | None:
     return Rank(number, of) if of > 1 else None
 
 
-def described(since_began: int) -> dict[str, int | str]:
+def described(began: int) -> dict[str, int | str]:
     """What the environment of a rank's recording tells of its place: rank, world_size, BEGAN, and `run`, the id of the
     run where its launcher gave one (--standalone and --rdzv-id do); {} without a group.
 
-    `since_began`: nanoseconds since the recording began.
+    `began`: when the recording began, in nanoseconds of time.perf_counter_ns().
     """
     rank = own_rank()
     if rank is None:
         return {}
     run = os.environ.get("TORCHELASTIC_RUN_ID", "none")
     named = {} if run in ("", "none") else {"run": run}  # "none" is what torch.distributed.run calls a run without
-    return {"rank": rank.number, "world_size": rank.of, **named, BEGAN: time.time_ns() - since_began}
+    return {"rank": rank.number, "world_size": rank.of, **named, BEGAN: began + _epoch_of_the_counter()}
+
+
+def _epoch_of_the_counter() -> int:
+    """What time.perf_counter_ns() was 0 at, in nanoseconds since the epoch.
+
+    The two clocks are read one after the other, and the system may stop a process in between: the closest of a few
+    readings counts.
+    """
+    readings = []
+    for _ in range(8):
+        before, now, after = time.perf_counter_ns(), time.time_ns(), time.perf_counter_ns()
+        readings.append((after - before, now - (before + after) // 2))
+    return min(readings)[1]
 
 
 def path_of_rank(path: Path, rank: int) -> Path:

@@ -239,7 +239,7 @@ class Recorder(AbstractContextManager):
             recording.warnings.extend(probe.problems.values())
         recording.line_rows = line_columns(self._line_probe, self._probe.log)
         recording.sources = self._functions.sources(self._seen_functions())
-        recording.environment = environment(self._zoom, self._steps, self._probe.name, self._clock())
+        recording.environment = environment(self._zoom, self._steps, self._probe.name, self._began)
         if self._weights.models:
             recording.environment["models"] = self._weights.models
         if exception_type is not None:

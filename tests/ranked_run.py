@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -14,6 +15,8 @@ from helpers.tensor_parallel import PROMPT, TensorParallelRun
 
 NEW_TOKENS = 4
 LARGEST_DIFFERENCE = 1e-4
+SYNCHRONOUS_SUM = "torch.distributed.distributed_c10d:all_reduce"  # a functional one returns at once, and waits later
+CLOCK_ERROR = 1e5  # nanoseconds; without a common clock the ranks were milliseconds apart
 
 try:
     compat.tensor_parallel_arguments(2)
@@ -38,6 +41,7 @@ def check_run(run: TensorParallelRun, checkpoint, ranks: int, device: str = "cpu
     assert sorted(set(recording.to_frame()["rank"])) == list(range(ranks))
     check_ledger(recording.parameters(), dict(model.named_parameters()), ranks)
     check_collectives(recording, len(compat.decoder_layers(model)), ranks)
+    check_one_clock(recording.to_frame())
     heads = model.config.num_key_value_heads
     in_one = 2 * 4 * heads * model.config.head_dim * model.config.num_hidden_layers  # bytes of a position, float32
     steps = recording.steps()
@@ -71,3 +75,12 @@ def check_collectives(recording, layers: int, ranks: int) -> None:
         assert reduced.groupby("rank").size().to_dict() == dict.fromkeys(range(ranks), 1 + 2 * layers)
         gathered = recording.find("all_gather", step=step)  # each rank has the logits of a part of the vocabulary
         assert len(gathered) == ranks
+
+
+def check_one_clock(events) -> None:
+    """A sum over all ranks ends in none before every rank has begun it: so the ranks are told on one clock."""
+    sums = events[events["function"] == SYNCHRONOUS_SUM].sort_values("start")
+    of_ranks = [own[["start", "end"]].to_numpy() for _, own in sums.groupby("rank")]
+    first_end, last_begin = np.min(of_ranks, axis=0)[:, 1], np.max(of_ranks, axis=0)[:, 0]
+    assert len(first_end) > 0
+    assert (last_begin - first_end).max() < CLOCK_ERROR

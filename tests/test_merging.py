@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import time
 
 import pandas as pd
 import pytest
@@ -209,6 +210,17 @@ def test_recordings_of_different_runs_are_refused(ranks, monkeypatch):
         pass
     with pytest.raises(RecordingError, match=r"not of one run: zoom differs"):
         Recording.merge([ranks[0], other])
+
+
+def test_a_recording_tells_when_it_began_on_the_clock_of_all_processes(monkeypatch):
+    """However long the rest of its environment takes to be told: that is no part of the time at which it began."""
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr("helpers.environment._version", lambda package: time.sleep(0.02))
+    before = time.time_ns()
+    with record("landmarks") as recording:
+        within = time.time_ns()
+    assert before - 100_000 < recording.environment[BEGAN] < within + 100_000
 
 
 # ranks ---------------------------------------------------------------------------------------------------------------
