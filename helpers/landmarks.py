@@ -153,7 +153,7 @@ def _resolve_one(landmark: Landmark, version: str) -> Resolution:
     if target is None:
         return Resolution(
             landmark,
-            reason=f"has no function of its own in transformers {version}: {landmark.note}".rstrip(": "),
+            reason=f"no function plays this part in transformers {version}: {landmark.note}".rstrip(": "),
         )
     try:
         function = find(target)

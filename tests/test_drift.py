@@ -69,7 +69,7 @@ def test_a_function_under_another_name_has_moved():
 
 def test_a_landmark_that_does_not_resolve_is_gone():
     missing = dataclasses.replace(resolution("gen.sample", "json:dumps"), code=None, reason="gone: no json")
-    role_without_function = Resolution(landmark_of("load.into_model"), reason="has no function of its own")
+    role_without_function = Resolution(landmark_of("load.into_model"), reason="no function plays this part")
     (found,) = drift.of_names([missing, role_without_function])
     assert (found.kind, found.detail) == (drift.GONE, "no json")
 

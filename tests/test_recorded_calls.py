@@ -75,7 +75,7 @@ def test_unknown_landmarks_name_those_alike(recording):
 
 def test_a_landmark_without_a_function_here_gives_the_reason(recording):
     gone = next(status for status in recording.landmark_statuses if status.function < 0)
-    with pytest.raises(RecordingError, match="has no function of its own"):
+    with pytest.raises(RecordingError, match="no function plays this part"):
         calls_of(recording, gone.id)
 
 

@@ -86,7 +86,8 @@ class SamplingExplorer(Explorer):
     def static_html(self) -> str:
         """The prompt's next token under the library's own defaults: the likeliest tokens and the chain, or why none."""
         distribution, reason = self._shown()
-        defaults = ", ".join(f"{name}={value}" for name, value in self.library["defaults"].items())
+        in_force = {name: value for name, value in self.library["defaults"].items() if name != "do_sample"}
+        defaults = ", ".join(f"{name}={value}" for name, value in in_force.items() if value != "None")
         prompt = _short(self._continuations.logits(ROOT))
         parts = [
             "<p><b>Choosing the next token</b> after ",
