@@ -21,6 +21,7 @@ from .probes import redact
 from .probes.calls import CallProbe, backend
 from .probes.describe import Describer
 from .probes.functions import FunctionTable
+from .probes.interrupts import InterruptGuard
 from .probes.loading import LoadingProbe
 from .probes.memory import MemoryProbe
 from .probes.modules import ModuleReader, module_watch
@@ -127,6 +128,8 @@ class Recorder(AbstractContextManager):
         self._module_reader: ModuleReader | None = None
         self._values: ValuesProbe | None = None
         self._weights = WeightsProbe()
+        self._interrupts = InterruptGuard(backend().start.__code__.co_filename, Recorder.__enter__, Recorder.__exit__)
+        self._interrupts.hold()
         try:
             self._probe = self._make_probe()
             self._began = time.perf_counter_ns()
@@ -135,10 +138,17 @@ class Recorder(AbstractContextManager):
             self._probe.start()
         except BaseException:
             self._memory.close()
+            self._interrupts.release()
             raise
         return self.recording
 
     def __exit__(self, exception_type, exception, traceback) -> None:
+        try:
+            self._end(exception_type, exception)
+        finally:
+            self._interrupts.release()
+
+    def _end(self, exception_type: type | None, exception: BaseException | None) -> None:
         self._probe.stop()
         self._probe.close_open_calls()
         if "memory" in self._zoom:
@@ -149,7 +159,7 @@ class Recorder(AbstractContextManager):
         if isinstance(exception, (torch.cuda.OutOfMemoryError, MemoryError)):
             self.recording.environment["out_of_memory"] = redact.text(str(exception))
         for gap in found:
-            warnings.warn(gap, stacklevel=2)
+            warnings.warn(gap, stacklevel=3)
 
     def _clock(self) -> int:
         return time.perf_counter_ns() - self._began

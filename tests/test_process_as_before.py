@@ -85,6 +85,7 @@ def interpreter_state(model) -> dict:
     """Everything that a recording could leave behind, to be compared by identity: {what: {where: object}}."""
     modules = dict(model.named_modules())
     state = {
+        "signal handler": {"SIGINT": signal.getsignal(signal.SIGINT)},
         "profile and trace": {"profile": sys.getprofile(), "trace": sys.gettrace()},
         "of new threads": {"profile": threading.getprofile(), "trace": threading.gettrace()},
         "meta path": dict(enumerate(sys.meta_path)),

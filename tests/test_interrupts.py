@@ -1,0 +1,131 @@
+"""Ctrl-C during a recording: raised in the program, never lost in a probe, and nothing stays behind."""
+
+import signal
+import sys
+import threading
+import time
+
+import pytest
+
+from helpers import record
+from helpers.probes.interrupts import InterruptGuard
+from helpers.recorder import Recorder
+
+CALLBACKS = "callbacks_of_a_probe.py"
+scope = {"signal": signal}
+exec(compile("def callback(): signal.raise_signal(signal.SIGINT)", CALLBACKS, "exec"), scope)
+callback = scope["callback"]  # a callback of the interpreter, as far as its file tells
+
+
+def inner_function():
+    signal.raise_signal(signal.SIGINT)
+    return "whole"
+
+
+def closed_by_python():
+    """A generator that is not exhausted, and interrupted in a callback while Python closes it."""
+
+    def numbers():
+        try:
+            yield 1
+        finally:
+            callback()
+
+    next(numbers())
+
+
+def wait():
+    """Give an interrupt that was sent again the time to arrive."""
+    end = time.monotonic() + 5
+    while time.monotonic() < end:
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def guard(monkeypatch):
+    monkeypatch.setattr(sys, "unraisablehook", lambda ignored: None)
+    before = signal.getsignal(signal.SIGINT)
+    guard = InterruptGuard(CALLBACKS, inner_function)
+    yield guard
+    guard.release()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_without_the_guard_it_is_lost_where_python_closes_a_generator(guard):
+    closed_by_python()
+
+
+def test_an_interrupt_in_a_callback_that_is_told_of_a_generator_comes_later(guard):
+    guard.hold()
+    closed_by_python()
+    with pytest.raises(KeyboardInterrupt):
+        wait()
+
+
+def test_an_interrupt_in_a_function_that_must_not_be_left_comes_after_it(guard):
+    guard.hold()
+    assert inner_function() == "whole"
+    with pytest.raises(KeyboardInterrupt):
+        wait()
+
+
+def test_anywhere_else_it_comes_at_once(guard):
+    guard.hold()
+    with pytest.raises(KeyboardInterrupt):
+        callback()  # told of this function, which is no generator
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_the_handler_of_the_program_is_called_and_one_that_it_sets_meanwhile_stays(guard, monkeypatch):
+    told = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: told.append(number))
+    try:
+        guard.hold()
+        signal.raise_signal(signal.SIGINT)
+        assert told == [signal.SIGINT]
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        guard.release()
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        guard.hold()  # nothing is raised where it is ignored: nothing to guard
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_another_thread_sets_no_handler(guard):
+    before = signal.getsignal(signal.SIGINT)
+    thread = threading.Thread(target=guard.hold)
+    thread.start()
+    thread.join()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+# recordings ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["_make_probe", "_finish"])
+def test_an_interrupt_while_a_recording_begins_or_ends_leaves_it_whole(method, monkeypatch):
+    original = getattr(Recorder, method)
+    recorder = record("modules")
+
+    def interrupted(self, *given):
+        signal.raise_signal(signal.SIGINT)
+        return original(self, *given)
+
+    def run():
+        with recorder:
+            if method == "_make_probe":
+                wait()
+        wait()
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(Recorder, method, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    monkeypatch.undo()
+    assert recorder.recording.finished
+    assert recorder.recording.environment.get("ended_by") == ("KeyboardInterrupt" if method == "_make_probe" else None)
+    assert signal.getsignal(signal.SIGINT) is before
+    with record("landmarks"):  # its place in the interpreter is free again
+        pass
