@@ -64,9 +64,12 @@ def _places(events: Sequence[int], log: EventLog) -> np.ndarray:
     return np.searchsorted(np.sort(_table(log.starts, len(START_FIELDS))[:, 0]), np.asarray(events, dtype=np.int64))
 
 
-def value_columns(probe: ValuesProbe | None, log: EventLog) -> dict[str, np.ndarray]:
-    """The value rows, in the order in which calls returned; events are counted as in the event columns."""
-    rows = probe.rows if probe else []
+def value_columns(probe: ValuesProbe | None, log: EventLog, statuses: np.ndarray) -> dict[str, np.ndarray]:
+    """The value rows, in the order in which calls returned; events are counted as in the event columns.
+
+    `statuses`: of those. What another thread has read after they were made belongs to no call that has ended there.
+    """
+    rows = _of_ended_calls([*probe.rows], log, statuses) if probe else []
     event, output, status, low, high, mean, nan, inf, nan_in = zip(*rows, strict=True) if rows else [()] * 9
     columns = {
         "event": _places(event, log),
@@ -83,6 +86,11 @@ def value_columns(probe: ValuesProbe | None, log: EventLog) -> dict[str, np.ndar
     }
     kinds = {name: np.float64 if name in VALUE_FLOATS else np.int64 for name in VALUE_COLUMNS}
     return {name: np.asarray(columns[name], dtype=kind) for name, kind in kinds.items()}
+
+
+def _of_ended_calls(rows: list[tuple], log: EventLog, statuses: np.ndarray) -> list[tuple]:
+    places = _places([row[0] for row in rows], log)
+    return [row for row, place in zip(rows, places, strict=True) if place < len(statuses) and statuses[place] != OPEN]
 
 
 def line_columns(probe: LineProbe | None, log: EventLog) -> dict[str, np.ndarray]:

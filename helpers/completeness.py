@@ -17,6 +17,7 @@ _REMEDY = (
     "generate(…, disable_compile=True) where generate() compiles by itself (a static cache on a GPU)."
 )
 _MOST_NAMED = 3
+OUTERMOST = ""  # the path of the model itself: a step that was left after its first module has another
 
 
 def gaps(recording: Recording, new_tokens: dict[int, int], compiled: list[str]) -> list[str]:
@@ -70,7 +71,7 @@ def _steps_without_modules(recording: Recording) -> list[str]:
     silent: dict[int, list[int]] = {}
     for generation, step in zip(rows["generation"][rows["kept"] == 1], rows["step"][rows["kept"] == 1], strict=True):
         own = is_whole_call & (events["generation"] == generation) & (events["step"] == step)
-        if len(np.unique(events["path"][own])) == 1:
+        if [recording.paths[path] for path in np.unique(events["path"][own])] == [OUTERMOST]:
             silent.setdefault(int(generation), []).append(int(step))
     return [
         f"In step {ranges(steps)} of generation {generation} no module inside the model was seen to be called: its "

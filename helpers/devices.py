@@ -36,7 +36,8 @@ def chosen_device() -> torch.device:
     """TRACE_DEVICE; without it the CUDA device with the most free memory, else Apple's mps, else the CPU.
 
     TRACE_DEVICE=cuda without a number also takes the CUDA device with the most free memory.
-    Raises DeviceError when TRACE_DEVICE is no device name, or names a device that is not there.
+    Raises DeviceError when TRACE_DEVICE is no device name, or names a device that is not there, and when no CUDA device
+    answers.
     """
     import torch
 
@@ -99,7 +100,7 @@ def describe_devices() -> list[DeviceDescription]:
     rows = []
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
-            free, total = torch.cuda.mem_get_info(index)
+            free, total = _cuda_memory(index)
             rows.append(DeviceDescription(f"cuda:{index}", torch.cuda.get_device_name(index), total, free))
     memory = main_memory()
     if torch.backends.mps.is_available():
@@ -117,11 +118,29 @@ def _describe_mps(memory: MainMemory) -> DeviceDescription:
     return DeviceDescription("mps", "Apple GPU (memory shared with the CPU)", recommended, free)
 
 
+def _cuda_memory(index: int) -> tuple[int | None, int | None]:
+    """(free, total) bytes of a GPU; what the allocator of this process keeps in reserve is free to it. (None, None)
+    where the GPU does not answer: it is full, or another process has it alone."""
+    import torch
+
+    try:
+        free, total = torch.cuda.mem_get_info(index)
+    except RuntimeError:
+        return None, None
+    return free + torch.cuda.memory_reserved(index) - torch.cuda.memory_allocated(index), total
+
+
 def _cuda_with_most_free_memory() -> torch.device:
     import torch
 
-    free = [torch.cuda.mem_get_info(index)[0] for index in range(torch.cuda.device_count())]
-    return torch.device("cuda", free.index(max(free)))
+    told = {index: _cuda_memory(index)[0] for index in range(torch.cuda.device_count())}
+    free = {index: nbytes for index, nbytes in told.items() if nbytes is not None}
+    if not free:
+        raise DeviceError(
+            f"none of the {len(told)} CUDA devices answers: each is full, or another process has it alone. Free one, "
+            "or set TRACE_DEVICE=cpu"
+        )
+    return torch.device("cuda", max(free, key=free.__getitem__))
 
 
 def checked_device(wanted: str, setting: str = "TRACE_DEVICE") -> torch.device:

@@ -132,11 +132,11 @@ def check_devices() -> Iterator[Finding]:
 
 def check_memory() -> Iterator[Finding]:
     """Main memory against what the demo checkpoint needs."""
-    import psutil
+    from helpers.main_memory import main_memory
 
-    memory = psutil.virtual_memory()
-    text = _free(memory.available, memory.total)
-    if memory.available >= MEMORY_NEEDED:
+    memory = main_memory()
+    text = _free(memory.free, memory.total)
+    if memory.free >= MEMORY_NEEDED:
         yield Finding(OK, "memory", text)
     else:
         advice = f"close other programs; the notebooks need about {_gigabytes(MEMORY_NEEDED)}"

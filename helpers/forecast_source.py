@@ -27,6 +27,7 @@ SIZES = (
 )  # fmt: skip
 """What decides how much memory a text model takes. Where a config leaves one out, transformers would silently take its
 class's default: fine where that is None and follows from the others, wrong where it is a number."""
+ALSO_SPELT = {"hidden_size": ("n_embed",)}  # in the published configs of BLOOM
 ANOTHER = "or give another model"
 
 
@@ -60,6 +61,7 @@ def read(model: str | Path | PretrainedConfig) -> Source:
     from transformers import PretrainedConfig
 
     if isinstance(model, PretrainedConfig):
+        _check_not_quantised(type(model).__name__, getattr(model, "quantization_config", None))
         return Source(type(model).__name__, model, None, "a config alone: no stored weights were read")
     path = Path(model).expanduser()
     if path.is_file():
@@ -100,8 +102,7 @@ def _config(path: Path) -> PretrainedConfig:
         raise CheckpointError(f"{path} does not say its model_type: fetch it again, {ANOTHER}")
     if model_type not in CONFIG_MAPPING:
         raise CheckpointError(f"{path} has model_type {model_type!r}, which the installed transformers does not know")
-    if "quantization_config" in values:
-        raise CheckpointError(f"{path} is of a quantised checkpoint: its memory is not forecast, {ANOTHER}")
+    _check_not_quantised(path, values.get("quantization_config"))
     if "text_config" not in values:  # published ones leave out what is their class's default, as Gemma 3's does
         _check_sizes(path, values, CONFIG_MAPPING[model_type])
     try:
@@ -110,12 +111,17 @@ def _config(path: Path) -> PretrainedConfig:
         raise CheckpointError(f"{path} is refused by transformers: {' '.join(str(error).split())}") from error
 
 
+def _check_not_quantised(where: Path | str, quantization: object) -> None:
+    if quantization:
+        raise CheckpointError(f"{where} is of a quantised checkpoint: its memory is not forecast, {ANOTHER}")
+
+
 def _check_sizes(path: Path, values: dict, config_class: type[PretrainedConfig]) -> None:
     """A size that the class does not know (no attention), or derives from the others, is not asked for."""
     defaults = inspect.signature(config_class.__init__).parameters
     for name in SIZES:
         spelt = config_class.attribute_map.get(name, name)
-        value = values.get(name, values.get(spelt))
+        value = next((values[one] for one in (name, spelt, *ALSO_SPELT.get(name, ())) if one in values), None)
         if spelt not in defaults or (isinstance(value, list) and value):  # a list: layer by layer
             continue
         if value is None and not isinstance(defaults[spelt].default, int):

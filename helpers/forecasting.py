@@ -81,9 +81,14 @@ def forecast(
         all_logits=rehearsal.prefill and rehearsal.prefill.all_logits,
         devices=tuple(split.on(device, placement) for device in placement.devices) + split.host(placement),
         elsewhere=tuple(split.whole(name) for name in known if name not in placement.devices),
-        notes=tuple(_notes(source, parameters, rehearsal, placement, prompt_tokens + new_tokens)),
+        notes=tuple(_notes(source, parameters, rehearsal, placement, prompt_tokens + new_tokens, batch)),
     )
-    return replace(result, advice=advice(result, functools.partial(split.cache_at, placement)))
+
+    def offloaded(limits: dict[str, int]) -> tuple[DeviceForecast, ...]:
+        placed = place(fake, parameters, "auto", limits)
+        return tuple(split.on(device, placed) for device in placed.devices if device != "disk")
+
+    return replace(result, advice=advice(result, functools.partial(split.cache_at, placement), offloaded))
 
 
 def _check_counts(**counts: int) -> None:
@@ -226,11 +231,16 @@ class _Split:
 
 
 def _notes(
-    source: Source, parameters: list[Parameter], rehearsal: Rehearsal, placement: Placement, positions: int
+    source: Source, parameters: list[Parameter], rehearsal: Rehearsal, placement: Placement, positions: int, batch: int
 ) -> list[str]:
     notes = [source.note] if source.note else []
     if rehearsal.unknown:
         notes.append(rehearsal.unknown)
+    if batch > 1:
+        notes.append(
+            "prompts of one length: where some are padded, the library builds an attention mask for the whole batch, "
+            "and the activations are larger"
+        )
     if rehearsal.scaled_from:
         notes.append(
             f"activations and logits at most: scaled from {rehearsal.scaled_from}, in which the model could run"

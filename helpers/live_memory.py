@@ -9,6 +9,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
+from helpers.probes.kv_cache import holds_another_state
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -55,8 +57,8 @@ def _cached_tensors(cache: object) -> list[list[torch.Tensor]] | None:
     """The key and value tensors of each layer; None for a cache of unknown layout."""
     cache = getattr(cache, "self_attention_cache", cache)
     if getattr(cache, "layers", None) is not None:  # an object per layer: 4.54 and later
-        if any(getattr(layer, "is_initialized", False) and not hasattr(layer, "keys") for layer in cache.layers):
-            return None  # another kind of layer: the state of a linear attention
+        if any(map(holds_another_state, cache.layers)):
+            return None
         pairs = [(getattr(layer, "keys", None), getattr(layer, "values", None)) for layer in cache.layers]
     elif getattr(cache, "key_cache", None) is not None:
         pairs = zip(cache.key_cache, cache.value_cache, strict=False)

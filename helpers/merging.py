@@ -190,7 +190,7 @@ def _renumbered(indexes: np.ndarray, numbers: np.ndarray) -> np.ndarray:
 def _environment(ranks: Sequence[Recording], began: int) -> dict:
     """That of the first rank, with what differs told by rank."""
     merged = {name: value for name, value in ranks[0].environment.items() if name != "rank"} | {BEGAN: began}
-    for name in ("ended_by", "steps_in_full", "python", "platform", "torch_threads"):
+    for name in ("ended_by", "out_of_memory", "steps_in_full", "python", "platform", "torch_threads"):
         told = [part.environment.get(name) for part in ranks]
         if any(value != told[0] for value in told):
             merged[name] = ", ".join(f"rank {rank}: {value}" for rank, value in enumerate(told))

@@ -37,10 +37,10 @@ class GenerationProgress:
         """A generation begins."""
         self._call(self._open)
 
-    def token(self) -> None:
-        """Each of its sequences has one more token."""
+    def tokens(self, count: int) -> None:
+        """Each of its sequences has so many more tokens."""
         if self._bar is not None:
-            self._call(self._bar.update)
+            self._call(lambda: self._bar.update(count))
 
     def end(self) -> None:
         """It ended; so does the line, if there is one."""

@@ -183,13 +183,14 @@ class _Cost:
 
 def _own_costs(recording: Recording) -> dict[int | None, _Cost]:
     """The own cost of each stage. Worker threads count as calls only: the first thread waits for them, and its time
-    contains theirs."""
+    contains theirs. A thread that generates by itself counts whole."""
     columns = recording.events
+    timed = _timed_threads(recording)
     stage_of = stage_of_functions(recording)
     costs: dict[int | None, _Cost] = defaultdict(_Cost)
     for event, (stage, outer) in enumerate(stage_around(recording, stage_of)):
         costs[stage].calls += columns["function"][event] in stage_of
-        if stage == outer or columns["thread"][event] != FIRST_THREAD:
+        if stage == outer or columns["thread"][event] not in timed:
             continue
         duration = int(columns["end"][event] - columns["start"][event])
         gained = _memory_gained(recording, np.array([event]))
@@ -200,6 +201,14 @@ def _own_costs(recording: Recording) -> dict[int | None, _Cost]:
             costs[stage].memory += gained
             costs[outer].memory -= gained
     return costs
+
+
+def _timed_threads(recording: Recording) -> set[int]:
+    """The first thread, and those of its rank in which a generate() ran."""
+    events = recording.events
+    generating = np.unique(events["thread"][events["generation"] != NOT_OBSERVED])
+    ranks = ranks_of(recording, "threads")
+    return {FIRST_THREAD, *(int(thread) for thread in generating if ranks[thread] == 0)}
 
 
 GENERATE_STAGE = 7

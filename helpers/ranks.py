@@ -145,7 +145,10 @@ def _what_ended_it(status: int, told: str, logs: Path) -> str:
         return f"The ranks could not be started:\n{_last_lines(told)}"
     rank, code = map(int, found.groups())
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
-    written = [path.read_text(encoding="utf-8", errors="replace") for path in logs.glob(f"*/attempt_0/{rank}/std*.log")]
+    files = sorted(
+        logs.glob(f"*/attempt_0/{rank}/std*.log"), reverse=True
+    )  # stderr last: an error's traceback is in it
+    written = [path.read_text(encoding="utf-8", errors="replace") for path in files]
     return f"Rank {rank} {how}; the other ranks were ended. The end of what it wrote:\n{_last_lines(''.join(written))}"
 
 

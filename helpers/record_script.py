@@ -15,8 +15,10 @@ import builtins
 import contextlib
 import itertools
 import os
+import signal
 import sys
 import tempfile
+import threading
 import types
 import warnings
 from importlib.machinery import PathFinder, SourceFileLoader
@@ -253,6 +255,8 @@ class ScriptRecording:
     def finish(self) -> None:
         """End the recording, save it and say in one line where it is. A forked child leaves that to its parent."""
         if os.getpid() == self._process:
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not lose what the first one left
             print(f"helpers: {self._save()}", file=self._stream, flush=True)
         if isinstance(self.ended_with, KeyboardInterrupt):
             _tell_of_the_interruption()

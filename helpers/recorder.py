@@ -70,6 +70,7 @@ def record(
     Raises RecordingError for an unknown zoom, a steps below 1 or a function that there is not, and, on entering, when
     another recording or profiler holds the interpreter's only place.
     """
+    lines = (lines,) if isinstance(lines, str) else lines
     chosen = checked_zoom(zoom if lines is None else (*(zoom or DEFAULT_ZOOM), "lines"), steps)
     return Recorder(chosen, steps, tuple(DEFAULT_LINES if lines is None else lines), progress)
 
@@ -242,7 +243,7 @@ class Recorder(AbstractContextManager):
         recording.landmark_statuses = [self._status(resolution) for resolution in self._resolutions]
         recording.loads = [rounded(row) for row in self._loading.rows()]
         recording.samples = self._sampling.rows() if self._sampling else []
-        recording.value_rows = value_columns(self._values, self._probe.log)
+        recording.value_rows = value_columns(self._values, self._probe.log, recording.events["status"])
         for probe in filter(
             None, (self._probe, self._loading, self._tracker, self._weights, self._sampling, self._values)
         ):

@@ -44,9 +44,12 @@ def record_tensor_parallel(
 
     `port`: where the ranks meet; None takes a free one. `seconds`: how long the run may take.
     Raises RankError before anything starts when the model's heads cannot be divided by `ranks`, when the installed
-    transformers has no DistributedConfig(tp_size=…), or `port` is in use; and when a rank dies or the time is over.
+    transformers has no DistributedConfig(tp_size=…), on Apple's GPUs, or when `port` is in use; and when a rank dies or
+    the time is over.
     """
     _check_division(checkpoint, ranks)
+    if torch.backends.mps.is_available():
+        raise RankError("transformers takes Apple's GPU for its ranks, and PyTorch has no tensor parallelism there.")
     try:
         compat.tensor_parallel_arguments(ranks)
     except NotImplementedError as error:
@@ -71,7 +74,7 @@ def _check_division(checkpoint: str | Path, ranks: int) -> None:
     """Raises RankError unless each rank gets as many whole heads as the others."""
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(checkpoint)
+    config = AutoConfig.from_pretrained(checkpoint).get_text_config()
     query = config.num_attention_heads
     key_value = getattr(config, "num_key_value_heads", None) or query
     if ranks < 2 or query % ranks or key_value % ranks:

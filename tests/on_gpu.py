@@ -35,6 +35,8 @@ try:
     import torch, transformers
 except ImportError as error:
     print(f"{error.name} is not installed in this Python")
+except OSError as error:  # a library of CUDA's that is missing
+    print(f"torch cannot be imported by this Python ({error})")
 else:
     print("" if torch.cuda.is_available() else f"torch {torch.__version__} finds no CUDA device")
 """

@@ -43,7 +43,7 @@ def test_which_file_and_byte_range_hold_layer_7s_k_proj(demo):
     for shard in safetensors_header.shard_files(demo):
         for tensor in safetensors_header.read_header(shard):
             if tensor.name == name:
-                assert f"{shard.name} bytes {tensor.begin} to {tensor.end}\n" in printed("02")
+                assert f"{shard.name} bytes {tensor.begin} to {tensor.end} (exclusive)\n" in printed("02")
                 return
     raise AssertionError(f"{name} is in no shard")
 

@@ -244,3 +244,18 @@ def test_a_module_that_is_gone_does_not_give_its_name_to_the_next_one_in_its_pla
     del module
     gc.collect()
     assert place not in names.known
+
+
+@pytest.mark.parametrize(
+    ("home", "given", "shown"),
+    [
+        ("/home/ann", "/home/ann/models", "~/models"),
+        ("/home/ann", "/home/anna/models", "/home/anna/models"),
+        ("/home/ann", "-I/home/ann/x:/home/ann", "-I~/x:~"),
+        ("/root", "file:///root/x, /root", "file://~/x, ~"),
+        ("/root", "/data/root/models, /mnt/rootfs", "/data/root/models, /mnt/rootfs"),
+    ],
+)
+def test_the_home_directory_is_a_whole_name(monkeypatch, home, given, shown):
+    monkeypatch.setenv("HOME", home)
+    assert text(given) == shown

@@ -201,3 +201,31 @@ def test_the_chosen_cuda_device_can_be_used():
     device = devices.chosen_device()
     assert device.type == "cuda"
     assert torch.ones(3, device=device, dtype=devices.chosen_dtype(device)).sum().item() == 3
+
+
+def test_what_the_allocator_keeps_in_reserve_is_free_to_this_process(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda index: (10, 100))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda index: 60)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda index: 20)
+    assert devices._cuda_memory(0) == (50, 100)
+
+
+def test_a_gpu_that_does_not_answer_is_left_out(monkeypatch):
+    def told(index):
+        if index == 0:
+            raise RuntimeError("CUDA error: out of memory")
+        return 10, 100
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "a GPU")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", told)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda index: 0)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda index: 0)
+    monkeypatch.delenv("TRACE_DEVICE", raising=False)
+    assert devices.chosen_device() == torch.device("cuda:1")
+    assert devices.checked_device("cpu") == torch.device("cpu")
+    assert devices.describe_devices()[0].free is None
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(devices.DeviceError, match="none of the 1 CUDA devices answers"):
+        devices.chosen_device()

@@ -4,13 +4,15 @@ import re
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig
+from accelerate import init_empty_weights
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, MistralConfig
 
 from helpers import compat, devices, forecast
 from helpers.devices import DeviceError
 from helpers.forecast_load import CUBLAS_WORKSPACE, allocator_reserve, load_pages
 from helpers.forecast_settings import ForecastError
 from helpers.forecast_source import StoredWeight
+from helpers.tables import format_bytes
 
 MEBIBYTE = 2**20
 
@@ -54,12 +56,30 @@ def test_what_would_make_it_fit_is_tried_in_figures(small):
     assert half.fits is True
 
 
-def test_a_few_weights_too_many_can_stay_in_main_memory(small):
-    def on_card(size):
-        return forecast(small, dtype="float16", device_map="cuda:0", memory={"cuda:0": size}, prompt_tokens=8)
+def test_a_few_weights_too_many_can_stay_in_main_memory():
+    larger = LlamaConfig(**SMALL | {"hidden_size": 512, "intermediate_size": 1024, "num_hidden_layers": 12})
 
-    found = on_card(on_card("1GB").on("cuda:0").needed - 100 * 1024)
-    assert any(text.startswith('device_map="auto": 100.0 KiB of the weights') for text in found.advice)
+    def on_card(size):
+        return forecast(larger, dtype="float16", device_map="cuda:0", memory={"cuda:0": size}, prompt_tokens=8)
+
+    size = on_card("1GB").on("cuda:0").needed - 3 * MEBIBYTE
+    (advised,) = (text for text in on_card(size).advice if text.startswith('device_map="auto", max_memory='))
+    limits = {
+        int(key) if key.isdigit() else key.strip('"'): int(room)
+        for key, room in re.findall(r'(\d+|"cpu"): (\d+)', advised.partition("}")[0])
+    }
+    with init_empty_weights():
+        model = LlamaForCausalLM(larger).to(torch.float16)
+    chosen = compat.automatic_device_map(model, "auto", limits, torch.float16)
+    followed = forecast(larger, dtype="float16", device_map=dict(chosen), memory={"cuda:0": size}, prompt_tokens=8)
+    assert set(chosen.values()) == {0, "cpu"}
+    assert followed.fits is True
+    assert f"{format_bytes(followed.on('cpu').parameters)} of the weights then stay in main memory" in advised
+
+
+def test_a_batch_is_of_prompts_of_one_length(small):
+    assert any("prompts of one length" in note for note in forecast(small, batch=2).notes)
+    assert not any("prompts of one length" in note for note in forecast(small).notes)
 
 
 def test_fewer_tokens_that_the_advice_names_do_fit(small):

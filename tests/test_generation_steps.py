@@ -263,3 +263,33 @@ def test_torch_compile_of_the_whole_object_leaves_generate_eager_and_is_no_alarm
     recording, _ = recorded(torch.compile(model, backend="eager"))
     assert recording.warnings == []
     assert len(recording.modules(step=1)) > 10
+
+
+def test_a_prefill_in_chunks_adds_one_token(model):
+    recording, result = recorded(model, prefill_chunk_size=3)
+    assert recording.warnings == []
+    assert list(recording.steps()["tokens"]) == [1] * (result.shape[1] - PROMPT.shape[1])
+
+
+@pytest.mark.parametrize(
+    "state", [{"is_conv_states_initialized": True}, {"is_initialized": True}, {"_quantized_keys": (1,), "keys": PROMPT}]
+)
+def test_a_layer_with_another_state_than_keys_and_values_has_no_known_size(state):
+    class Layer:
+        keys = values = None
+
+        def get_seq_length(self):
+            return 8
+
+    known, unknown = Layer(), Layer()
+    known.keys = known.values = torch.zeros(1, 2, 8, 4)
+    vars(unknown).update(state)
+    cache = type("Cache", (), {"layers": [known, unknown]})()
+    assert total(layer_sizes(cache)) == (8, NOT_OBSERVED)
+
+
+def test_the_state_of_a_mamba_is_not_told_as_an_empty_cache():
+    config = transformers.MambaConfig(vocab_size=100, hidden_size=32, num_hidden_layers=2, state_size=4)
+    mamba = transformers.MambaForCausalLM(config).eval()
+    recording, _ = recorded(mamba)
+    assert recording.steps()["kv_bytes"].isna().all()

@@ -11,9 +11,25 @@ from helpers import record
 from helpers.probes.interrupts import InterruptGuard
 from helpers.recorder import Recorder
 
+
+def wait():
+    """Give an interrupt that was sent again the time to arrive."""
+    end = time.monotonic() + 5
+    while time.monotonic() < end:
+        time.sleep(0.01)
+
+
 CALLBACKS = "callbacks_of_a_probe.py"
-scope = {"signal": signal}
-exec(compile("def callback(): signal.raise_signal(signal.SIGINT)", CALLBACKS, "exec"), scope)
+scope = {"signal": signal, "wait": wait}
+CODE = """
+def callback():
+    signal.raise_signal(signal.SIGINT)
+
+def wait_in_a_callback():
+    callback()
+    wait()
+"""
+exec(compile(CODE, CALLBACKS, "exec"), scope)
 callback = scope["callback"]  # a callback of the interpreter, as far as its file tells
 
 
@@ -34,13 +50,6 @@ def closed_by_python():
     next(numbers())
 
 
-def wait():
-    """Give an interrupt that was sent again the time to arrive."""
-    end = time.monotonic() + 5
-    while time.monotonic() < end:
-        time.sleep(0.01)
-
-
 @pytest.fixture
 def guard(monkeypatch):
     monkeypatch.setattr(sys, "unraisablehook", lambda ignored: None)
@@ -55,11 +64,19 @@ def test_without_the_guard_it_is_lost_where_python_closes_a_generator(guard):
     closed_by_python()
 
 
-def test_an_interrupt_in_a_callback_that_is_told_of_a_generator_comes_later(guard):
+@pytest.mark.parametrize("program", [closed_by_python, callback])
+def test_an_interrupt_in_a_callback_comes_later(guard, program):
     guard.hold()
-    closed_by_python()
+    program()
     with pytest.raises(KeyboardInterrupt):
         wait()
+
+
+def test_a_program_that_is_always_met_in_a_callback_is_interrupted_all_the_same(guard):
+    guard.hold()
+    wait_in_a_callback = scope["wait_in_a_callback"]
+    with pytest.raises(KeyboardInterrupt):
+        wait_in_a_callback()
 
 
 def test_an_interrupt_in_a_function_that_must_not_be_left_comes_after_it(guard):
@@ -71,8 +88,6 @@ def test_an_interrupt_in_a_function_that_must_not_be_left_comes_after_it(guard):
 
 def test_anywhere_else_it_comes_at_once(guard):
     guard.hold()
-    with pytest.raises(KeyboardInterrupt):
-        callback()  # told of this function, which is no generator
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
 

@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM
 from helpers import Recording, compat, record
 from helpers.events import RecordingError
 from helpers.process_group import BEGAN, own_rank, path_of_rank
+from helpers.views.placement_figures import rank_description
 
 NEW_TOKENS = 6
 STEPS_KEPT = 2
@@ -254,3 +255,20 @@ def test_ranks_of_two_runs_are_told_apart_by_the_id_of_their_launcher(monkeypatc
     assert Recording.merge([recorded("0", "none"), recorded("1", "none")]).ranks  # without an id
     with pytest.raises(RecordingError, match=r"not of one run: run differs \(rank 0: first, rank 1: second\)"):
         Recording.merge([recorded("0", "first"), recorded("1", "second")])
+
+
+def test_a_second_generation_is_no_part_of_the_figure_of_the_first(monkeypatch, tiny_checkpoint):
+    model = AutoModelForCausalLM.from_pretrained(tiny_checkpoint)
+    ids = torch.tensor([[5, 6, 7]])
+    parts = []
+    for rank in range(2):
+        monkeypatch.setenv("RANK", str(rank))
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        with record("modules") as recording:
+            for _ in range(2):
+                model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=2)
+        parts.append(recording)
+    parts[1].environment["out_of_memory"] = "no room"
+    merged = Recording.merge(parts)
+    assert rank_description(merged).startswith("2 lanes, one per rank, over the time of step 0: 2 decoder layers each")
+    assert merged.environment["out_of_memory"] == "rank 0: None, rank 1: no room"

@@ -48,7 +48,7 @@ def test_in_a_terminal_the_tokens_are_counted_and_the_line_is_gone_at_the_end(te
     for count in range(1, NEW_TOKENS + 1):
         assert any(frame.startswith(f"recorded: {count} tokens [") for frame in frames)
     assert frames[-1] == frames[-2].strip() == ""
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads  # one of an earlier test may have ended meanwhile
     assert not [name for name in recording.to_frame()["function"] if "tqdm" in name.lower()]
 
 
@@ -93,3 +93,11 @@ def test_who_watches(monkeypatch):
     monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: None))
     monkeypatch.setattr(sys, "stderr", None)
     assert not progress.is_watched()
+
+
+def test_a_step_that_gives_several_tokens_counts_them():
+    counted = []
+    line = progress.GenerationProgress()
+    line._bar = type("Bar", (), {"update": staticmethod(counted.append)})()
+    line.tokens(3)
+    assert counted == [3]

@@ -276,3 +276,18 @@ def test_it_survives_a_round_trip(sampled, tmp_path):
     assert loaded.samples == sampled[0].samples
     assert loaded == sampled[0]
     assert loaded.sampling(2).equals(sampled[0].sampling(2))
+
+
+def test_padding_after_the_end_of_a_sequence_was_not_chosen(model, tokenizer):
+    ids = torch.tensor([[5, 6], [7, 8]])
+    first = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=1)
+    end = int(first[0, -1])
+    with record("sampling", steps=None) as recording:
+        model.generate(
+            input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=3, eos_token_id=end,
+            pad_token_id=0, repetition_penalty=1.1,
+        )  # fmt: skip
+    tokens = recording.sampling().groupby("step")["token"].max()
+    assert len(tokens) > 1, "the second sequence went on"
+    assert tokens.iloc[0] == end
+    assert tokens.iloc[1:].isna().all()

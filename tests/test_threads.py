@@ -243,3 +243,15 @@ def test_a_memory_sample_has_the_index_of_its_own_row():
         worker.join()
     probe.close()
     assert sorted(index for indexes in taken for index in indexes) == list(range(400))
+
+
+def test_a_generation_in_a_thread_of_its_own_has_its_time_in_the_stages(model):
+    with record("landmarks", steps=1) as recording:
+        thread = threading.Thread(target=generate, args=(model, PROMPTS["first"]))
+        thread.start()
+        thread.join()
+    stages = recording.stages()
+    times = stages.set_index("name")["milliseconds"].dropna()
+    assert (times >= 0).all()
+    assert times["generate, prefill / decode"] > 0
+    assert times["forward pass"] > 0

@@ -7,13 +7,16 @@ import math
 import weakref
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from helpers import compat, record
-from helpers.events import RecordingError
-from helpers.probes.values import statistics
+from helpers.columns import value_columns
+from helpers.events import OPEN, RETURNED, RecordingError
+from helpers.probes.values import ValuesProbe, statistics
+from helpers.probes.watch import START_FIELDS, EventLog
 from helpers.recording import Recording
 
 
@@ -266,3 +269,13 @@ def test_damaged_files_are_refused(file, column, value):
     file.write_bytes(gzip.compress(json.dumps(content).encode()))
     with pytest.raises(RecordingError, match="damaged"):
         Recording.load(file)
+
+
+def test_what_another_thread_read_after_the_end_is_no_row():
+    """A call that was open when the events were taken, and one that began later."""
+    log = EventLog()
+    log.starts.extend(index if field == "index" else 0 for index in range(3) for field in START_FIELDS)
+    probe = ValuesProbe()
+    probe.rows = [(event, 0, 0, 1.0, 2.0, 1.5, 0, 0, -1) for event in range(3)]
+    statuses = np.array([RETURNED, OPEN])  # of the first two: the third had not begun
+    assert value_columns(probe, log, statuses)["event"].tolist() == [0]

@@ -15,6 +15,7 @@ from pathlib import Path
 from helpers.checkpoints import demo_build, stored, tiny_build
 from helpers.checkpoints.choice import checked_model
 from helpers.checkpoints.error import CheckpointError
+from helpers.checkpoints.hub_errors import plain_hub_errors
 
 __all__ = ["CheckpointError", "cache_folder", "chosen", "chosen_folder", "demo", "demo_is_built", "tiny"]
 
@@ -81,7 +82,11 @@ def chosen_folder() -> Path:
         return folder
     from huggingface_hub import snapshot_download
 
-    return Path(snapshot_download(model, allow_patterns=["*.json", "*.model", "*.safetensors"]))
+    # of weights those that from_pretrained reads: some models have them a second time, as consolidated.safetensors or
+    # in a folder of their own
+    wanted, elsewhere = ["*.json", "*.model", "model*.safetensors"], ["*/*"]
+    with plain_hub_errors(model):
+        return Path(snapshot_download(model, allow_patterns=wanted, ignore_patterns=elsewhere))
 
 
 def _demo_folder() -> Path:

@@ -68,6 +68,8 @@ def _check_causal_lm(model: str, config_file: Path) -> None:
 
     config = _read_config(config_file)
     model_type, architectures = config.get("model_type"), config.get("architectures") or []
+    if isinstance(architectures, str):
+        architectures = [architectures]
     other = f"set TRACE_MODEL to a model with a ...ForCausalLM architecture, {USE_DEMO}"
     if "AutoModelForCausalLM" in (config.get("auto_map") or {}) and model_type not in causal_classes:
         raise CheckpointError(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from contextlib import contextmanager
 
 from helpers.checkpoints.error import CheckpointError
 
+NOT_WRITTEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 USE_DEMO = "or unset TRACE_MODEL to use the demo checkpoint"
 
 
@@ -39,6 +42,11 @@ def plain_hub_errors(model: str, *, missing_file_is_error: bool = True, otherwis
         status = error.response.status_code if error.response is not None else "no answer"
         raise CheckpointError(f"The Hub answered {status} for {model}: try again later, {otherwise}") from error
     except (errors.OfflineModeIsEnabled, *hub_connection_errors()) as error:
+        if isinstance(error, OSError) and error.errno in NOT_WRITTEN:
+            raise CheckpointError(
+                f"{model} could not be written to the Hub cache ({constants.HF_HUB_CACHE}): "
+                f"{os.strerror(error.errno)}. Make room there, or set HF_HOME to another folder, {otherwise}"
+            ) from error
         raise CheckpointError(_out_of_reach(model, otherwise)) from error
 
 

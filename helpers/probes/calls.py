@@ -143,6 +143,8 @@ class CallProbe:
         state = self.state()
         if not state.keeping:
             return
+        if state.step != NOT_OBSERVED:
+            watch.in_steps = True
         before = self._memory.sample() if watch.samples_memory and self._memory else NOT_OBSERVED
         values = frame.f_locals
         names: list[str] = []

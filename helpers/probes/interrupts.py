@@ -1,8 +1,14 @@
 """Ctrl-C while a recording runs.
 
 Python runs the signal's handler between any two instructions of the main thread, so also in the middle of a probe. An
-interrupt that is raised in `__enter__` or `__exit__` would leave half a probe behind; one in a callback that is told of
-a generator is printed and ignored where Python is closing it. So it is not raised there, but a moment later.
+interrupt that is raised in `__enter__` or `__exit__` would leave half a probe behind; one in a callback of
+sys.monitoring is printed and ignored where Python is closing a generator; and one in the profile function takes that
+off, so that a program that goes on after it is no longer recorded. So it is not raised there, but a moment later.
+
+A program that waits in a builtin (`sleep`, `join`) is met in the profile function each time, which is the first to run
+after the builtin; so an interrupt in a callback is put off for a while only.
+
+While it stands, asyncio.run() does not put its own handler there: it does so only in place of Python's.
 """
 
 from __future__ import annotations
@@ -13,22 +19,22 @@ import threading
 import time
 import types
 
-from .watch import GENERATOR
-
 AGAIN = 0.001  # seconds: longer than a callback of a probe
+PATIENCE = 0.25  # seconds
 
 
 class InterruptGuard:
     """Stands before the handler of SIGINT between `hold()` and `release()`.
 
-    `callbacks`: the source file of the functions that the interpreter calls. `functions`: others in which, and in what
-    they call, no interrupt is raised.
+    `callbacks`: the source file of the functions that the interpreter calls. `functions`: others. In these, and in what
+    they call, no interrupt is raised; in a callback not before PATIENCE.
     """
 
     def __init__(self, callbacks: str, *functions: types.FunctionType) -> None:
         self._callbacks = callbacks
         self._codes = frozenset(function.__code__ for function in functions)
         self._previous: object = None
+        self._arrived: float | None = None  # the interrupt that is put off
 
     def hold(self) -> None:
         """Only in the main thread, which alone runs handlers, and where an interrupt is a Python exception."""
@@ -45,19 +51,18 @@ class InterruptGuard:
     def _handler(self, number: int, frame: types.FrameType | None) -> None:
         here = frame
         while here is not None:
-            if here.f_code in self._codes or self._is_told_of_a_generator(here):
+            if here.f_code in self._codes or (here.f_code.co_filename == self._callbacks and self._may_wait()):
                 _thread.start_new_thread(_send_again, ())  # sent from this thread, it would be handled at once
                 return
             here = here.f_back
+        self._arrived = None
         self._previous(number, frame)
 
-    def _is_told_of_a_generator(self, frame: types.FrameType) -> bool:
-        about = frame.f_back
-        return (
-            frame.f_code.co_filename == self._callbacks
-            and about is not None
-            and bool(about.f_code.co_flags & GENERATOR)
-        )
+    def _may_wait(self) -> bool:
+        now = time.monotonic()
+        if self._arrived is None:
+            self._arrived = now
+        return now - self._arrived < PATIENCE
 
 
 def _send_again() -> None:

@@ -48,15 +48,26 @@ def total(sizes: list[LayerSize] | None) -> tuple[int, int]:
     """(tokens, bytes) of a whole cache: the longest layer, the sum of all. (-1, -1) where it was not observed."""
     if sizes is None:
         return NOT_OBSERVED, NOT_OBSERVED
-    known = [size for size in sizes if size is not UNKNOWN]
-    return max((size.tokens for size in known), default=0), sum(size.nbytes for size in known)
+    tokens = max((size.tokens for size in sizes), default=0)
+    bytes_by_layer = [size.nbytes for size in sizes]
+    return tokens, NOT_OBSERVED if NOT_OBSERVED in bytes_by_layer else sum(bytes_by_layer)
+
+
+def holds_another_state(layer: object) -> bool:
+    """Whether a layer of a cache is filled with something else than plain keys and values, or with more: with the state
+    of a linear attention, or with quantised ones."""
+    if any(getattr(layer, flag, False) for flag in ("is_conv_states_initialized", "is_recurrent_states_initialized")):
+        return True
+    if getattr(layer, "_quantized_keys", None) is not None:
+        return True
+    return bool(getattr(layer, "is_initialized", False)) and not isinstance(getattr(layer, "keys", None), torch.Tensor)
 
 
 def _layer(layer: object, keys: object, values: object) -> LayerSize:
     if not isinstance(keys, torch.Tensor):
-        # not filled yet, or of another kind (a linear attention's state)
-        return UNKNOWN if getattr(layer, "is_initialized", False) else LayerSize(0, 0, 0)
-    return _sizes(keys, values, _number(getattr(layer, "get_seq_length", lambda: None)()))
+        return UNKNOWN if holds_another_state(layer) else LayerSize(0, 0, 0)
+    size = _sizes(keys, values, _number(getattr(layer, "get_seq_length", lambda: None)()))
+    return size._replace(nbytes=NOT_OBSERVED) if holds_another_state(layer) else size
 
 
 def _whole_length(cache: object) -> int | None:

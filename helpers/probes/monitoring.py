@@ -113,7 +113,8 @@ class MonitoringProbe(CallProbe):
                 masks[key] |= events.LINE if on else 0
         for key, watches in self.builtin_watches.items():
             codes[key] = watches[0].caller
-            masks[key] = masks.get(key, 0) | (events.CALL if on else 0)  # CALL brings C_RETURN and C_RAISE with it
+            seen = not ending and (on or not any(watch.in_steps for watch in watches))
+            masks[key] = masks.get(key, 0) | (events.CALL if seen else 0)  # CALL brings C_RETURN and C_RAISE with it
         for key, code in codes.items():
             sys.monitoring.set_local_events(self._tool, code, masks[key])
 

@@ -113,14 +113,23 @@ def _without_cache_folder(value: str) -> str:
 
 def _without_home(value: str) -> str:
     for home in _homes(os.path.expanduser("~")):
-        value = value.replace(home, "~")
+        value = home.sub("~", value)
     return value
 
 
 @functools.lru_cache(maxsize=8)
-def _homes(home: str) -> tuple[str, ...]:
-    """The home directory, and where it really lies if it is a link."""
-    return tuple(path for path in dict.fromkeys((home, os.path.realpath(home))) if len(path) > 1)
+def _homes(home: str) -> tuple[re.Pattern, ...]:
+    """The home directory, where it really lies if it is a link, and both with the slashes of a URL.
+
+    /home/annabel is not /home/ann; and of a home as short as /root the word alone, as in /data/root, is not it.
+    """
+    real = os.path.realpath(home)
+    paths = [
+        path for path in dict.fromkeys((home, real, Path(home).as_posix(), Path(real).as_posix())) if len(path) > 1
+    ]
+    return tuple(
+        re.compile((r"(?<!\w)" if len(Path(path).parts) < 3 else "") + re.escape(path) + r"(?!\w)") for path in paths
+    )
 
 
 @functools.lru_cache(maxsize=4096)

@@ -145,6 +145,8 @@ class SamplingProbe:
         decodings = self._open("decodings")
         if decodings and decodings[-1].waiting:
             row, decodings[-1].waiting = decodings[-1].waiting, None
+            if _has_ended(frame.f_back):
+                return  # its sequence was complete before: padding was added, nothing was chosen
             token = int(frame.f_locals["input_ids"][0, -1])
             row[0] = row[0]._replace(token=token, chosen_by=decodings[-1].chosen_by)
 
@@ -165,6 +167,12 @@ class SamplingProbe:
         decodings = self._open("decodings")
         if decodings and len(chain.scores) == len(chain.members) + 1:
             decodings[-1].waiting = self._rows[-1]
+
+
+def _has_ended(decoding: types.FrameType | None) -> bool:
+    """Whether the first sequence was complete before this step of the decoding loop."""
+    unfinished = decoding.f_locals.get("unfinished_sequences") if decoding is not None else None
+    return isinstance(unfinished, torch.Tensor) and unfinished.ndim == 1 and not bool(unfinished[0])
 
 
 def _read(scores: torch.Tensor) -> _Scores:

@@ -130,11 +130,9 @@ class StepTracker:
         if running is None or not running.token_finished:
             return
         if running.step == NOT_OBSERVED:
-            prepared = _length(frame.f_locals.get("input_ids"))
-            # assisted decoding has put its guesses behind the prompt by now; an encoder has another prompt than its
-            # decoder; and of embeddings there are no ids
-            known = [length for length in (running.prompt, prepared) if length is not None]
-            running.prompt = running.length = min(known, default=None)
+            if running.prompt is None:  # of embeddings, and of what an encoder is given, there are no ids before
+                running.prompt = _length(frame.f_locals.get("input_ids"))
+            running.length = running.prompt
         self._finish_step(running)
         running.token_finished = False
         running.tokens = NOT_OBSERVED
@@ -150,7 +148,10 @@ class StepTracker:
         if running is None or not isinstance(model_kwargs, dict):
             return
         cache = model_kwargs.get("past_key_values")
-        running.cache = layer_sizes(cache) if cache is not None else []
+        if cache is not None:
+            running.cache = layer_sizes(cache)
+        else:
+            running.cache = None if model_kwargs.get("cache_params") is not None else []  # Mamba's state: another thing
         self._set_cache_bytes(running, max(total(running.cache)[1], 0))
 
     @noting("generation steps")
@@ -169,7 +170,7 @@ class StepTracker:
         if running is not None:
             running.token_finished = True
             if running.shows_progress:
-                self._progress.token()
+                self._progress.tokens(max(running.tokens, 1))
 
     # -------------------------------------------------------------------------------------------------------------
 
@@ -214,7 +215,9 @@ def _length(ids: object) -> int | None:
 
 
 def _given_length(values: dict[str, object]) -> int | None:
-    """Positions of the ids that generate() was given."""
+    """Positions of the ids that generate() was given as the beginning of its text; an encoder's are none of these."""
+    if getattr(getattr(values.get("self"), "config", None), "is_encoder_decoder", False):
+        return _length((values.get("kwargs") or {}).get("decoder_input_ids"))
     return _length(values.get("inputs")) or _length((values.get("kwargs") or {}).get("input_ids"))
 
 

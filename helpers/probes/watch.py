@@ -101,7 +101,7 @@ class BuiltinWatch:
     """A builtin that is watched in one calling function: neither profile events nor monitoring give its arguments,
     so they are read from the caller's locals (`local_names`: local to argument name)."""
 
-    __slots__ = ("caller", "function", "local_names", "matches", "name", "samples_memory")
+    __slots__ = ("caller", "function", "in_steps", "local_names", "matches", "name", "samples_memory")
 
     kind = BUILTIN
 
@@ -119,6 +119,7 @@ class BuiltinWatch:
         self.function = function
         self.local_names = local_names
         self.samples_memory = samples_memory
+        self.in_steps = False  # whether a generation step has called it
 
 
 def _matcher(builtin: object) -> Callable[[object], bool]:

@@ -166,9 +166,10 @@ def rank_description(recording: Recording, step: int = 0) -> str:
 
 
 def _lanes(recording: Recording, step: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(decoder layers, collectives within them) of a step, by rank."""
+    """(decoder layers, collectives within them) of a step, by rank; of several generations of the first with it."""
     events = pd.DataFrame(recording.to_frame())
     own = events[events["step"] == step]
+    own = own[own["generation"] == own["generation"].min()]
     layers = own[own["path"].str.fullmatch(r".*\.\d+")]
     collectives = own[own["function"].str.contains("torch.distributed") & (own["kind"] == "call")]
     # Each rank by its own layers: one may be in its first while another has not recorded the end of the embedding's.

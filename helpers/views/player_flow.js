@@ -96,7 +96,7 @@ function tensorSection(title, rows, word, values = []) {
         ...(row.now
           ? [cell(row, "shape", (one) => shapeText(one.shape)), cell(row, "dtype", (one) => one.dtype), cell(row, "device", (one) => one.device), cell(row, "nbytes", (one) => formatBytes(one.nbytes))]
           : [h("td", {}, shapeText(shown.shape)), h("td", {}, visible(shown.dtype)), h("td", {}, visible(shown.device)), h("td", { class: "number" }, formatBytes(shown.nbytes))])),
-      read && read.nan >= 0 ? h("tr", {}, h("td", { colspan: 5, class: "muted" }, `min ${read.min} · max ${read.max} · mean ${read.mean} · ${read.nan} NaN · ${read.inf} infinite`)) : null,
+      read && read.nan >= 0 ? h("tr", {}, h("td", { colspan: 5, class: "muted" }, `${read.min === null ? "no finite value" : `min ${read.min} · max ${read.max} · mean ${read.mean}`} · ${read.nan} NaN · ${read.inf} infinite`)) : null,
     ];
   });
   return section(title, h("table", { class: "grid tensors" },

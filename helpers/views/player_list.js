@@ -3,13 +3,14 @@
 const ROW_HEIGHT = 24;
 const ROWS_BEYOND = 8; // drawn above and below what is in view
 let listsMade = 0;
+const LISTS = Math.random().toString(36).slice(2, 8); // a page may hold this module more than once
 
 /**
  * A list of which only the rows in view exist. `draw(row, index)` gives {children, attributes}; `choose(row, index)`
  * is called on a click or Enter, `toggle(row, open)` on arrows and twisties where it is given (then it is a tree).
  */
 function virtualList({ label, draw, choose, toggle = null, leave = () => {} }) {
-  const name = `explorer-list-${++listsMade}`;
+  const name = `explorer-list-${LISTS}-${++listsMade}`;
   const space = h("div", { class: "list-space", role: "presentation" });
   const element = h("div", { class: "list", tabindex: "0", role: toggle ? "tree" : "listbox", "aria-label": label }, space);
   const view = scrollWatch(element, 400);
