@@ -265,8 +265,12 @@ def test_torch_compile_of_the_whole_object_leaves_generate_eager_and_is_no_alarm
     assert len(recording.modules(step=1)) > 10
 
 
+@pytest.mark.skipif(
+    not hasattr(transformers.GenerationConfig(), "prefill_chunk_size"), reason="this version prefills in one piece"
+)
 def test_a_prefill_in_chunks_adds_one_token(model):
-    recording, result = recorded(model, prefill_chunk_size=3)
+    # 5.0 asks for a cache before it makes one of its own
+    recording, result = recorded(model, prefill_chunk_size=3, past_key_values=transformers.DynamicCache())
     assert recording.warnings == []
     assert list(recording.steps()["tokens"]) == [1] * (result.shape[1] - PROMPT.shape[1])
 

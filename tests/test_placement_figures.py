@@ -61,7 +61,7 @@ def test_a_recording_that_moved_nothing_has_no_figure():
 
 
 class TwoRanks:
-    """Two ranks of one layer; rank 1 is in its layer while rank 0 is still in two collectives of the embedding."""
+    """Two ranks of one layer, in two generations; rank 1 is in its layer while rank 0 is still in the embedding."""
 
     def to_frame(self):
         reduce = "torch.distributed.distributed_c10d:all_reduce"
@@ -74,7 +74,8 @@ class TwoRanks:
             (1, "module", "LlamaDecoderLayer.forward", "model.layers.0", 3, 11),
             (1, "call", reduce, "", 8, 9),
         ]
-        return pd.DataFrame(rows, columns=["rank", "kind", "function", "path", "start", "end"]).assign(step=1)
+        first = pd.DataFrame(rows, columns=["rank", "kind", "function", "path", "start", "end"])
+        return pd.concat([first.assign(generation=0, step=1), first.assign(generation=1, step=1)])
 
 
 def test_the_collectives_of_a_rank_are_those_within_its_own_layers():
