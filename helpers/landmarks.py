@@ -11,6 +11,7 @@ import functools
 import importlib
 import inspect
 import json
+import sys
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from .probes.redact import text
 TABLE_FILE = "landmarks.json"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Landmark:
     """One step of the call path, independent of the version; `kind` is "call", "c_call" (a builtin) or "fact"."""
 
@@ -45,7 +46,7 @@ class Landmark:
     caller: str | None = None
     callers: dict[str, dict[str, str]] = field(default_factory=dict)
 
-    @property
+    @functools.cached_property
     def repeats_within_a_step(self) -> bool:
         """Whether it fires per layer (L), tensor (P) or module, so that a memory reading each time costs much."""
         rules: list[str] = []
@@ -148,8 +149,13 @@ def resolve(version: str | None = None) -> list[Resolution]:
     return [_resolve_one(landmark, version) for landmark in table() if landmark.kind != "fact"]
 
 
+@functools.cache
+def _target(landmark: Landmark, version: str) -> str | None:
+    return pick(landmark.candidates, version)
+
+
 def _resolve_one(landmark: Landmark, version: str) -> Resolution:
-    target = pick(landmark.candidates, version)
+    target = _target(landmark, version)
     if target is None:
         return Resolution(
             landmark,
@@ -190,14 +196,23 @@ def find(target: str) -> Callable:
     Raises ImportError or AttributeError when there is no such thing.
     """
     module_name, _, qualname = target.partition(":")
-    found = importlib.import_module(module_name)
+    found = sys.modules.get(module_name) or importlib.import_module(module_name)
     names = qualname.split(".")
     while names:
         name = names.pop(0)
         if name == "<locals>":
             return _nested_code(found, names[0], target)
-        found = inspect.getattr_static(found, name) if isinstance(found, type) else getattr(found, name)
+        found = _of_class(found, name) if isinstance(found, type) else getattr(found, name)
     return found
+
+
+def _of_class(owner: type, name: str) -> object:
+    """An attribute of a class as it stands there: a static method is not yet a function."""
+    for base in owner.__mro__:
+        if name in vars(base):
+            return vars(base)[name]
+    return inspect.getattr_static(owner, name)  # of the metaclass; it raises the AttributeError
+
 
 
 def _nested_code(function: Callable, name: str, target: str) -> types.CodeType:

@@ -7,6 +7,7 @@ has few distinct ones, so that a recording grows by small integers.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections import OrderedDict, UserDict
 from collections.abc import Callable, Iterable, Sequence
@@ -100,8 +101,8 @@ class Describer:
         spec = TensorSpec(
             path=path,
             shape=tuple(map(_whole, shape)),
-            dtype=str(dtype).removeprefix("torch."),
-            device=str(device),
+            dtype=_dtype_name(dtype),
+            device=_device_name(device),
             nbytes=nbytes,
             storage=storage,
         )
@@ -162,7 +163,7 @@ def _ways_in(describer: Describer) -> tuple[Callable, Callable]:
         kind = type(value)
         if kind is tuple or kind is list:
             key += (kind, len(value))
-            if depth < DEEPEST and len(value) <= _most_items(value):
+            if depth < DEEPEST and (len(value) <= MOST_ITEMS or len(value) <= _most_items(value)):
                 for item in value:
                     if type(item) is Tensor:
                         key += (item.shape, item.dtype, item.device, item.untyped_storage().nbytes())
@@ -243,6 +244,16 @@ def _size(value: torch.Tensor, dimension: int) -> int:
         return _whole(value.size(dimension))
     except Exception:
         return NOT_OBSERVED
+
+
+@functools.cache
+def _dtype_name(dtype: torch.dtype | str) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+@functools.cache
+def _device_name(device: torch.device | str) -> str:
+    return str(device)
 
 
 def _whole(size: object) -> int:

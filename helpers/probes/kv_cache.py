@@ -56,11 +56,12 @@ def total(sizes: list[LayerSize] | None) -> tuple[int, int]:
 def holds_another_state(layer: object) -> bool:
     """Whether a layer of a cache is filled with something else than plain keys and values, or with more: with the state
     of a linear attention, or with quantised ones."""
-    if any(getattr(layer, flag, False) for flag in ("is_conv_states_initialized", "is_recurrent_states_initialized")):
+    held = getattr(layer, "__dict__", {}).get  # not getattr: it costs where there is nothing, and there are many layers
+    if held("is_conv_states_initialized") or held("is_recurrent_states_initialized"):
         return True
-    if getattr(layer, "_quantized_keys", None) is not None:
+    if held("_quantized_keys") is not None:
         return True
-    return bool(getattr(layer, "is_initialized", False)) and not isinstance(getattr(layer, "keys", None), torch.Tensor)
+    return bool(held("is_initialized")) and not isinstance(held("keys"), torch.Tensor)
 
 
 def _layer(layer: object, keys: object, values: object) -> LayerSize:
@@ -87,5 +88,5 @@ def _sizes(keys: object, values: object, seen: int | None) -> LayerSize:
     if not held:
         return LayerSize(0, 0, 0)  # 4.x keeps [] for a layer that was skipped
     capacity = held[0].shape[-2] if held[0].ndim >= 2 else 0
-    nbytes = sum(tensor.numel() * tensor.element_size() for tensor in held)
+    nbytes = sum([tensor.nbytes for tensor in held])
     return LayerSize(capacity if seen is None else seen, capacity, nbytes)

@@ -96,20 +96,22 @@ def _status(tensor: torch.Tensor) -> int:
 def statistics(tensor: torch.Tensor) -> tuple[float, float, float, int, int]:
     """(min, max, mean, NaN, infinities) of a floating-point tensor that is not empty.
 
-    The first three are of its finite values, as Python floats, NaN where there is none; the mean is summed in float64
-    (float32 on MPS, which has no float64), so that the sum of float16 values cannot overflow. The last two are counts.
+    The first three are of its finite values, as Python floats, NaN where there is none. The mean is summed in float32
+    (float64 for float64): pairwise, so to about 1e-7 of the mean magnitude. Where that overflows it is summed in
+    float64 (not on MPS, which has none). The last two are counts.
     """
     values = tensor.detach()  # outside autograd, and so is all that is computed from it
     if values.element_size() == 1:
         values = values.float()  # float8 can be stored, not computed with
-    wide = torch.float32 if values.device.type == "mps" else torch.float64
-    low, high, mean = _summary(values, wide)
+    # float64 for all would cost twice the time: torch copies the tensor to add it up
+    low, high, mean = _summary(values, torch.float64 if values.dtype == torch.float64 else torch.float32)
     if math.isfinite(low) and math.isfinite(high) and math.isfinite(mean):
         return low, high, mean, 0, 0
     nan, inf = int(torch.isnan(values).sum()), int(torch.isinf(values).sum())
     finite = values[torch.isfinite(values)]
     if not finite.numel():
         return math.nan, math.nan, math.nan, nan, inf
+    wide = torch.float32 if values.device.type == "mps" else torch.float64
     low, high, mean = _summary(finite, wide)
     if not math.isfinite(mean):  # the sum is too large: divide first
         mean = float((finite.to(wide) / finite.numel()).sum())

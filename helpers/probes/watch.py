@@ -143,15 +143,17 @@ def call_reader(code: types.CodeType, function: int, describer: Describer) -> Ca
     keywords = next(extra) if code.co_flags & VARIABLE_KEYWORDS else None
     description = describer.description
 
+    given_to = operator.itemgetter(*names) if len(names) > 1 else lambda values: [values[name] for name in names]
+
     def read(frame: types.FrameType) -> Seen:
         values = frame.f_locals
-        given = [values[name] for name in names]
+        given = given_to(values)
         given_names = names
         if starred is not None and values[starred]:
-            given += values[starred]
+            given = (*given, *values[starred])
             given_names += tuple([f"*{starred}.{position}" for position in range(len(values[starred]))])
         if keywords is not None and values[keywords]:
-            given += values[keywords].values()
+            given = (*given, *values[keywords].values())
             given_names += tuple(values[keywords])
         return function, NOT_OBSERVED, description(given_names, given)
 
