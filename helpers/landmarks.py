@@ -214,7 +214,6 @@ def _of_class(owner: type, name: str) -> object:
     return inspect.getattr_static(owner, name)  # of the metaclass; it raises the AttributeError
 
 
-
 def _nested_code(function: Callable, name: str, target: str) -> types.CodeType:
     code = code_of(function)
     for constant in code.co_consts if code else ():

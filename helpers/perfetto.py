@@ -7,10 +7,13 @@ in the browser: nothing is uploaded.
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
+
+import numpy as np
 
 from .events import KINDS, MODULE, NOT_OBSERVED, OPEN, STATUSES, RecordingError
 from .queries import require_finished
@@ -22,7 +25,9 @@ from .whole_file import write_whole
 MICROSECOND = 1e3  # nanoseconds
 PROCESS = 1  # the recording does not keep the process's number
 NEXT_RANK = 1_000_000  # each rank of a merged recording is a process, with a lane of its own for the steps
-STEP_LANE = 2  # of generation steps; the threads follow. A lane of the process's number would be its main thread.
+# Of generation steps; the threads follow, then the steps of further threads. A lane of the process's number would be
+# its main thread.
+STEP_LANE = 2
 _BYTES = ("resident", "anonymous", "file_mapped", "parameters", "kv_cache", "cuda_allocated", "cuda_reserved",
           "cuda_peak")  # fmt: skip
 
@@ -56,9 +61,35 @@ def _lanes(recording: Recording) -> Iterator[dict]:
     for rank in range(recording.environment["world_size"] if recording.ranks else 1):
         yield _metadata("process_name", rank, 0, {"name": f"rank {rank}: {name}" if recording.ranks else name})
         yield from _lane(rank, STEP_LANE + NEXT_RANK * rank, "generation steps")
+    for (rank, thread), lane in _step_lanes(recording).items():
+        if lane != STEP_LANE + NEXT_RANK * rank:
+            yield from _lane(rank, lane, f"generation steps of {recording.threads[thread]}")
     threads = zip(recording.threads, ranks_of(recording, "threads").tolist(), strict=True)
     for lane, (thread, rank) in enumerate(threads, start=STEP_LANE + 1):
         yield from _lane(rank, lane, thread)
+
+
+def _generating(recording: Recording) -> dict[tuple[int, int], int]:
+    """The thread of each (rank, generation), in the order in which they began."""
+    columns = recording.events
+    inside = np.flatnonzero(columns["generation"] != NOT_OBSERVED)
+    pairs = zip(event_ranks(recording)[inside].tolist(), columns["generation"][inside].tolist(), strict=True)
+    found: dict[tuple[int, int], int] = {}
+    for pair, thread in zip(pairs, columns["thread"][inside].tolist(), strict=True):
+        found.setdefault(pair, thread)
+    return found
+
+
+def _step_lanes(recording: Recording) -> dict[tuple[int, int], int]:
+    """The lane of the steps by (rank, thread): slices of a lane may not overlap, and two threads may generate at once.
+    Each thread but the first of its rank has a further lane, after those of all threads."""
+    lanes: dict[tuple[int, int], int] = {}
+    further = itertools.count(STEP_LANE + 1 + len(recording.threads))
+    for (rank, _), thread in _generating(recording).items():
+        if (rank, thread) not in lanes:
+            is_first = all(known != rank for known, _ in lanes)
+            lanes[rank, thread] = STEP_LANE + NEXT_RANK * rank if is_first else next(further)
+    return lanes
 
 
 def _lane(rank: int, lane: int, name: str) -> Iterator[dict]:
@@ -81,6 +112,7 @@ def _slice(name: str, category: str, rank: int, lane: int, start: int, end: int,
 def _steps(recording: Recording) -> Iterator[dict]:
     rows = {name: values.tolist() for name, values in recording.step_rows.items()}
     ranks = ranks_of(recording, "step_rows").tolist()
+    threads, lanes = _generating(recording), _step_lanes(recording)
     for place, step in enumerate(rows["step"]):
         name = "prefill" if step == 0 else f"decode step {step}"
         args = {"generation": rows["generation"][place], "events": "in full" if rows["kept"][place] else "not kept"}
@@ -88,7 +120,8 @@ def _steps(recording: Recording) -> Iterator[dict]:
             if rows[column][place] != NOT_OBSERVED:
                 args[column] = rows[column][place]
         rank = ranks[place]
-        yield _slice(name, "step", rank, STEP_LANE + NEXT_RANK * rank, rows["start"][place], rows["end"][place], args)
+        lane = lanes[rank, threads[rank, rows["generation"][place]]]
+        yield _slice(name, "step", rank, lane, rows["start"][place], rows["end"][place], args)
 
 
 def _calls(recording: Recording) -> Iterator[dict]:

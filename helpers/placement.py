@@ -184,6 +184,8 @@ def _check_device(device: object, present: list[str]) -> None:
 def _check_map(model: PreTrainedModel, device_map: DeviceMap) -> None:
     present = [row.device for row in devices.describe_devices()]
     if not isinstance(device_map, Mapping):
+        if device_map == "disk":
+            raise PlacementError('device_map="disk": transformers takes disk in a map only. Write {"": "disk"}.')
         if device_map not in STRATEGIES:
             _check_device(device_map, present)
         return
@@ -230,9 +232,11 @@ def _checked_budget(
     largest, names = get_max_layer_size(list(model.named_children()), sizes, _unsplit(model))
     try:
         limits = {_accelerate_s_name(device): convert_file_size_to_int(limit) for device, limit in max_memory.items()}
-    except (ValueError, TypeError) as error:
-        raise PlacementError(f'max_memory={dict(max_memory)!r}: {error} Write bytes, or for example "2GiB".') from None
-    if max(limits.values(), default=0) < largest:
+    except (ValueError, TypeError, AttributeError) as error:  # the last for what is neither a number nor a text
+        raise PlacementError(
+            f'max_memory={dict(max_memory)!r}: {error}. Write whole bytes, or for example "2GiB".'
+        ) from None
+    if max((limit for device, limit in limits.items() if device != "disk"), default=0) < largest:
         raise PlacementError(
             f"max_memory={dict(max_memory)!r} cannot hold the largest layer: {names[0]} is {format_bytes(largest)} "
             f"({largest:,} bytes) in {str(dtype).removeprefix('torch.')}, and a layer computes on one device."

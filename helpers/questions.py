@@ -145,10 +145,10 @@ class Questions:
     def weights(self) -> Table:
         """One row per module with parameters or buffers of its own: where they lay when its model was first called.
 
-        Columns: path, dtype, nbytes (bytes, of this process), device (cpu, cuda:0, …; disk for weights that accelerate
-        keeps in files; meta where nothing says where they are), execution_device (where accelerate's hook moves them
-        for a call; without a hook the same). Zoom: modules. Raises RecordingError when no module was called, or
-        modules were not recorded.
+        Columns: path, dtype, nbytes (bytes, of this process; a tied weight's count in the first module that has it),
+        device (cpu, cuda:0, …; disk for weights that accelerate keeps in files; meta where nothing says where they
+        are), execution_device (where accelerate's hook moves them for a call; without a hook the same). Zoom: modules.
+        Raises RecordingError when no module was called, or modules were not recorded.
         """
         from . import series_queries
 

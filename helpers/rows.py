@@ -85,7 +85,7 @@ class WeightRow(NamedTuple):
 
     path: str  # of the module in its model
     dtype: str
-    nbytes: int
+    nbytes: int  # without tied weights that an earlier module has
     device: str  # where they lie: cpu, cuda:0, disk; meta where nothing says
     execution_device: str  # where an offload hook moves them for a call; without one the same
 

@@ -104,10 +104,13 @@ def check_shards(folder: str | Path) -> None:
     file.
     """
     folder = Path(folder)
-    held = {path.name: {tensor.name for tensor in read_header(path)} for path in shard_files(folder)}
-    if (folder / SINGLE_FILE).is_file() or not held:
+    if (folder / SINGLE_FILE).is_file() or not (folder / INDEX).exists():
+        for path in shard_files(folder):
+            read_header(path)
         return
-    for name, shard in read_index(folder).items():
+    index = read_index(folder)
+    held = {shard: {tensor.name for tensor in read_header(folder / shard)} for shard in sorted(set(index.values()))}
+    for name, shard in index.items():
         if name not in held[shard]:
             raise CheckpointError(
                 f"{folder / INDEX} places {name} in {shard}, which does not hold it: fetch both again"

@@ -1,5 +1,7 @@
 """A Hub cache made by hand, the same weights stored otherwise, and what a load asked for."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -96,6 +98,24 @@ def test_one_file_holds_all_tensors(tiny_checkpoint, tmp_path):
     check_shards(folder)
     assert not (folder / INDEX).exists()
     assert (folder / "tokenizer.json").is_file()
+
+
+def test_shards_may_lie_in_a_subfolder(tiny_checkpoint, tmp_path):
+    folder = shutil.copytree(tiny_checkpoint, tmp_path / "nested")
+    (folder / "weights").mkdir()
+    index = json.loads((folder / INDEX).read_text())
+    for shard in shard_files(folder):
+        shard.rename(folder / "weights" / shard.name)
+    index["weight_map"] = {name: f"weights/{shard}" for name, shard in index["weight_map"].items()}
+    (folder / INDEX).write_text(json.dumps(index))
+    check_shards(folder)
+    first, *others = index["weight_map"]
+    index["weight_map"][first] = next(
+        shard for name in others if (shard := index["weight_map"][name]) != index["weight_map"][first]
+    )
+    (folder / INDEX).write_text(json.dumps(index))
+    with pytest.raises(CheckpointError, match=f"places {first} in weights/.*, which does not hold it"):
+        check_shards(folder)
 
 
 def test_a_pickle_stands_alone(tiny_checkpoint, tmp_path):

@@ -48,6 +48,15 @@ def test_without_offload_weights_lie_where_they_are_used(model):
     assert set(table["dtype"]) == {"float32"}
 
 
+def test_tied_weights_count_once(tiny_checkpoint):
+    model = AutoModelForCausalLM.from_pretrained(tiny_checkpoint)
+    model.lm_head.weight = model.model.embed_tokens.weight
+    table = recorded(model)[0].weights().set_index("path")
+    assert table.loc["lm_head", "nbytes"] == 0
+    held = {id(tensor): tensor.nbytes for tensor in (*model.parameters(), *model.buffers())}
+    assert table["nbytes"].sum() == sum(held.values())
+
+
 def test_disk_offload_after_the_load(model, tmp_path):
     plain = generate(model)
     modules = [(row["path"], row["outputs"]) for row in recorded(model)[0].modules(step=1).to_dict("records")]

@@ -186,6 +186,7 @@ BAD_MAPS = {
     "no device": ({"": "gpu7"}, "There is no device 'gpu7' here: there is .*cpu"),
     "no CUDA device": ({"": 99}, "There is no device 'cuda:99' here"),
     "one device": ("npu:0", "There is no device 'npu:0' here"),
+    "disk, not in a map": ("disk", 'Write {"": "disk"}'),
     "no module": ({"": "cpu", "model.layers.77": "cpu"}, "'model.layers.77', which is no module of this Llama"),
     "one within another": ({"": "cpu", LAYERS[1]: "disk"}, "places 'model.layers.1' on disk and, as a part of ''"),
     "module left out": (
@@ -207,7 +208,10 @@ def test_a_map_that_cannot_work_is_refused_before_the_load(tiny_checkpoint, bad)
     ("max_memory", "reason"),
     [
         ({"cpu": 10_000}, r"cannot hold the largest layer: .* KiB \([\d,]+ bytes\) in float32"),
+        ({"cpu": 10_000, "disk": "1GiB"}, "cannot hold the largest layer"),
         ({"cpu": "24 parsecs"}, "24 parsecs"),
+        ({"cpu": 1e9}, "Write whole bytes"),
+        ({"cpu": None}, "Write whole bytes"),
         ({"cuda:42": "1GiB"}, "There is no device 'cuda:42' here"),
     ],
 )

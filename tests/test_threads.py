@@ -3,13 +3,14 @@
 import sys
 import threading
 import time
+from itertools import pairwise
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, StoppingCriteria, StoppingCriteriaList
 
-from helpers import record
-from helpers.events import RecordingError
+from helpers import perfetto, record
+from helpers.events import KINDS, RecordingError
 
 PROMPTS = {"first": [[5, 6, 7]], "second": [[5, 6, 7, 8, 9]]}
 NEW_TOKENS = 5
@@ -80,6 +81,28 @@ def test_two_generations_at_once_have_their_own_steps(model, keep):
         ]
         threads = {recording.threads[recording.events["thread"][event]] for event in modules["event"]}
         assert threads == {name}
+
+
+def test_their_steps_are_drawn_in_lanes_of_their_own(model):
+    with record(steps=1) as recording:
+        both_at_once(model)
+        both_at_once(model)  # other threads with the same names
+    trace = perfetto.document(recording)["traceEvents"]
+    names = {event["tid"]: event["args"]["name"] for event in trace if event["name"] == "thread_name"}
+    steps = [event for event in trace if event.get("cat") == "step"]
+    of = "generation steps of "
+    assert sorted({names[step["tid"]] for step in steps}) == [
+        "generation steps",
+        *sorted([of + "first", of + "second"]),
+    ]
+    lanes = {lane: [step for step in steps if step["tid"] == lane] for lane in names}
+    drawn = [lane for lane, own in lanes.items() if own]
+    assert len(drawn) == 4
+    assert not set(drawn) & {event["tid"] for event in trace if event.get("cat") in KINDS}
+    for lane in drawn:
+        assert len({step["args"]["generation"] for step in lanes[lane]}) == 1
+        for first, second in pairwise(lanes[lane]):
+            assert first["ts"] + first["dur"] <= second["ts"]
 
 
 def plain_modules(model) -> list[str]:

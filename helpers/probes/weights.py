@@ -29,10 +29,11 @@ class WeightsProbe:
         attention = getattr(getattr(model, "config", None), "_attn_implementation", None)
         if isinstance(attention, str):
             self.models.append(f"{type(model).__name__} with {attention} attention")
+        counted: set[int] = set()
         for path, module in model.named_modules():
             if is_compiled(module):
                 self.compiled.append(path)
-            row = _row(path, module)
+            row = _row(path, module, counted)
             if row is not None:
                 self.rows.append(row)
 
@@ -46,18 +47,21 @@ def is_compiled(module: torch.nn.Module) -> bool:
     )
 
 
-def _row(path: str, module: torch.nn.Module) -> WeightRow | None:
+def _row(path: str, module: torch.nn.Module, counted: set[int]) -> WeightRow | None:
+    """`counted`: ids of the tensors that have a row already; those of this module are added."""
     named = (*module._parameters.items(), *module._buffers.items())
     own = [(name, tensor) for name, tensor in named if tensor is not None]
     if not own or is_cache(module):
         return None
     hook = offload_hook(module)
     moved_to = getattr(hook, "execution_device", None)
+    untied = [local_part(tensor) for _, tensor in own if id(tensor) not in counted]
+    counted.update(id(tensor) for _, tensor in own)
     devices = dict.fromkeys(place_of(hook, name, tensor) for name, tensor in own)
     return WeightRow(
         path=path,
         dtype=", ".join(dict.fromkeys(str(tensor.dtype).removeprefix("torch.") for _, tensor in own)),
-        nbytes=sum(local_part(tensor).numel() * tensor.element_size() for _, tensor in own),  # of this process
+        nbytes=sum(tensor.numel() * tensor.element_size() for tensor in untied),  # of this process
         device=", ".join(devices),
         execution_device=", ".join(devices) if moved_to is None else str(as_device(moved_to)),
     )
