@@ -11,7 +11,6 @@ import functools
 import importlib
 import inspect
 import json
-import sys
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -196,7 +195,7 @@ def find(target: str) -> Callable:
     Raises ImportError or AttributeError when there is no such thing.
     """
     module_name, _, qualname = target.partition(":")
-    found = sys.modules.get(module_name) or importlib.import_module(module_name)
+    found = importlib.import_module(module_name)
     names = qualname.split(".")
     while names:
         name = names.pop(0)

@@ -18,6 +18,7 @@ from .describe import Describer
 from .guard import noting
 
 READ, META, EMPTY, NOT_FLOATING, NOT_STRIDED, FAILED = range(len(VALUE_STATUSES))
+SUMMED_IN_FLOAT32 = frozenset((torch.float32, torch.float16, torch.bfloat16))
 NOTHING_READ = (math.nan, math.nan, math.nan, NOT_OBSERVED, NOT_OBSERVED)
 
 
@@ -52,7 +53,12 @@ class ValuesProbe:
     @noting("values")
     def module_returned(self, event: int, value: object, frame: types.FrameType) -> None:
         """A module call gave `value`; `frame` is that of its `_wrapped_call_impl`."""
-        found = [_read(value)] if type(value) is torch.Tensor else [_read(tensor) for tensor in self._tensors(value)]
+        if type(value) is torch.Tensor:
+            read = _read_as_most_are(value)
+            if read is not None:
+                self.rows.append((event, 0, *read, NOT_OBSERVED))
+                return
+        found = [_read(tensor) for tensor in self._tensors(value)]
         nan_in = self._nan_in(frame) if any(nan > 0 for *_, nan, _ in found) else NOT_OBSERVED
         for output, read in enumerate(found):
             self.rows.append((event, output, *read, nan_in))
@@ -69,6 +75,21 @@ class ValuesProbe:
             tensor for value in (*arguments["args"], *arguments["kwargs"].values()) for tensor in self._tensors(value)
         ]
         return sum(int(torch.isnan(tensor.detach()).sum()) for tensor in tensors if _status(tensor) == READ)
+
+
+def _read_as_most_are(tensor: torch.Tensor) -> tuple | None:
+    """What `_read` gives for a tensor of finite numbers on a CPU, in half the time; None for any other."""
+    if tensor.dtype not in SUMMED_IN_FLOAT32 or not tensor.is_cpu or tensor.requires_grad:
+        return None
+    try:
+        low, high = torch.aminmax(tensor)
+        mean = tensor.sum(dtype=torch.float32).item() / tensor.numel()
+    except Exception:  # empty, sparse
+        return None
+    low, high = low.item(), high.item()
+    if math.isfinite(low) and math.isfinite(high) and math.isfinite(mean):
+        return READ, low, high, mean, 0, 0
+    return None
 
 
 def _read(tensor: torch.Tensor) -> tuple:
