@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from helpers.events import CALL, STATUSES
 from helpers.probes.calls import backend
 from helpers.probes.lines import LineProbe
-from helpers.probes.watch import BuiltinWatch, Watch, call_reader
+from helpers.probes.watch import BuiltinWatch, Watch, builtin_reader, call_reader
 
 
 class ValueDescriber:
@@ -182,7 +182,7 @@ def rest_of_the_interface():
     watches = [step, Watch(plain.__code__, reader(plain)), Watch(counts.__code__, reader(counts))]
     ticks = iter(range(10**6))
     lines = LineProbe([counts.__code__], describer, lambda: next(ticks))
-    gcd = BuiltinWatch(math.gcd, calls_builtin.__code__, len(names), {"x": "x", "y": "y"}, False)
+    gcd = BuiltinWatch(math.gcd, calls_builtin.__code__, builtin_reader(len(names), {"x": "x", "y": "y"}, describer))
     names.append("gcd")
     probe = backend()(watches, [gcd], describer, None, lambda: next(ticks), find, lines)
     probe.start()
@@ -234,7 +234,7 @@ def run():
     ):
         names[len(names)] = name
         local_names = {local: local for local in caller.__code__.co_varnames[: caller.__code__.co_argcount]}
-        builtins.append(BuiltinWatch(builtin, caller.__code__, len(names) - 1, local_names, False))
+        builtins.append(BuiltinWatch(builtin, caller.__code__, builtin_reader(len(names) - 1, local_names, describer)))
     ticks = iter(range(10**6))
     probe = backend()(watches, builtins, describer, None, lambda: next(ticks))
     probe.start()

@@ -12,7 +12,7 @@ import types
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..events import BUILTIN, NOT_OBSERVED, NOTHING, OPEN
+from ..events import NOT_OBSERVED, NOTHING, OPEN
 from .event_writer import event_writer
 from .redact import text
 from .watch import BuiltinWatch, EventLog, Watch
@@ -62,12 +62,10 @@ class CallProbe:
         self.states: list[ThreadState] = []  # of all threads that were seen, by their number
         self._find_watch = find_watch
         self._turned_down: dict[int, types.CodeType] = {}  # held, so that an id stays its code's
-        self._description = describer.description
-        self._memory = memory
         self._clock = clock
         self.local = threading.local()
         self._adding_thread = threading.Lock()
-        self.begin, self.end, self._open = event_writer(self, describer, memory, clock)
+        self.begin, self.end = event_writer(self, describer, memory, clock)
 
     # installed by the backends -------------------------------------------------------------------------------------
 
@@ -137,29 +135,6 @@ class CallProbe:
     def is_outermost_module(self) -> bool:
         """Whether no module call is open in this thread."""
         return self.state().modules == 0
-
-    def begin_builtin(self, watch: BuiltinWatch, frame: types.FrameType) -> None:
-        """A watched builtin is called by `frame`."""
-        state = self.state()
-        if not state.keeping:
-            return
-        if state.step != NOT_OBSERVED:
-            watch.in_steps = True
-        before = self._memory.sample() if watch.samples_memory and self._memory else NOT_OBSERVED
-        values = frame.f_locals
-        names: list[str] = []
-        given: list[object] = []
-        for local, name in watch.local_names.items():
-            if local not in values:
-                continue
-            if name.startswith("**"):
-                names += values[local]
-                given += values[local].values()
-            else:
-                names.append(name)
-                given.append(values[local])
-        description = self._description(tuple(names), given)
-        self._open(state, watch, frame, BUILTIN, watch.function, NOT_OBSERVED, description, before)
 
     def told(self, hook: Callable[[object], None], argument: object) -> None:
         try:

@@ -10,23 +10,23 @@ import types
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..events import MODULE, NOT_OBSERVED, NOTHING, RAISED
-from .watch import BuiltinWatch, Watch
+from ..events import BUILTIN, MODULE, NOT_OBSERVED, NOTHING, RAISED
 
 if TYPE_CHECKING:
     from .calls import CallProbe, ThreadState
     from .describe import Describer
     from .memory import MemoryProbe
+    from .watch import BuiltinWatch, Watch
 
 
 def event_writer(
     probe: CallProbe, describer: Describer, memory: MemoryProbe | None, clock: Callable[[], int]
-) -> tuple[Callable, Callable, Callable]:
-    """(begin, end, open_call) for the log of this probe.
+) -> tuple[Callable, Callable]:
+    """(begin, end) for the log of this probe.
 
-    `begin(watch, frame)`: a watched Python function starts in `frame`. `end(state, value, status)`: the innermost open
-    call of this thread ended with `value` (None when an exception left it). `open_call(state, watch, frame, kind,
-    function, path, description, before)`: a call begins; `before` is its memory sample.
+    `begin(watch, frame)`: a watched function starts in `frame`, or a watched builtin is called by it.
+    `end(state, value, status)`: the innermost open call of this thread ended with `value` (None when an exception left
+    it).
     """
     local, new_thread, told, note = probe.local, probe.new_thread, probe.told, probe.note
     next_index, started, ended = probe.log.next_index, probe.log.starts.extend, probe.log.ends.extend
@@ -35,26 +35,7 @@ def event_writer(
     lines = probe.lines
     line_codes = lines.codes if lines is not None else ()
 
-    def open_call(
-        state: ThreadState, watch, frame: types.FrameType, kind: int, function: int, path: int, description: int, before
-    ) -> None:
-        stack = state.stack
-        parent = stack[-1][3] if stack else NOT_OBSERVED  # calls without an event of their own are looked through
-        index = next_index()
-        started(
-            (
-                index, kind, function, path, description, state.number, parent, state.generation, state.step,
-                before, clock(),
-            )
-        )  # fmt: skip
-        # after its row: Ctrl-C may fall between the two, and an end needs its start
-        stack.append((index, watch, frame, index, before != NOT_OBSERVED))
-
-    def without_event(state: ThreadState, watch: Watch, frame: types.FrameType) -> None:
-        parent = state.stack[-1][3] if state.stack else NOT_OBSERVED
-        state.stack.append((NOT_OBSERVED, watch, frame, parent, False))
-
-    def begin(watch: Watch, frame: types.FrameType) -> None:
+    def begin(watch: Watch | BuiltinWatch, frame: types.FrameType) -> None:
         if watch.accepts is not None and not watch.accepts(frame):
             return
         try:
@@ -65,44 +46,50 @@ def event_writer(
             told(watch.on_enter, frame)
         if state.step != NOT_OBSERVED:
             watch.in_steps = True
-        read = watch.read
+        stack, kind, read = state.stack, watch.kind, watch.read
+        parent = stack[-1][3] if stack else NOT_OBSERVED  # calls without an event of their own are looked through
         if read is None or not state.keeping:
-            without_event(state, watch, frame)
+            if kind != BUILTIN:
+                stack.append((NOT_OBSERVED, watch, frame, parent, False))
             return
-        kind = watch.kind
         before = NOT_OBSERVED  # memory is read at landmarks, and around the outermost module call
         if sample is not None and (watch.samples_memory or (kind == MODULE and not state.modules)):
             before = sample()
         try:
             function, path, description = read(frame)
         except Exception as error:  # an object of the reader's raised while it was looked at: the run goes on unchanged
-            note(watch.code.co_qualname, error)
-            without_event(state, watch, frame)
+            note(watch.name, error)
+            stack.append((NOT_OBSERVED, watch, frame, parent, False))
             return
-        open_call(state, watch, frame, kind, function, path, description, before)
+        index = next_index()
+        started(
+            (
+                index, kind, function, path, description, state.number, parent, state.generation, state.step,
+                before, clock(),
+            )
+        )  # fmt: skip
+        # after its row: Ctrl-C may fall between the two, and an end needs its start
+        stack.append((index, watch, frame, index, before != NOT_OBSERVED))
         if kind == MODULE:
             state.modules += 1
 
     def end(state: ThreadState, value: object, status: int) -> None:
         now = clock()
         index, watch, frame, _, samples_memory = state.stack.pop()
-        if type(watch) is BuiltinWatch:
-            description = NOTHING
-        else:
-            if watch.on_exit is not None:
-                told(watch.on_exit, value)
-            if index == NOT_OBSERVED:
-                return
-            if watch.kind == MODULE:
-                state.modules -= 1
+        if watch.on_exit is not None:
+            told(watch.on_exit, value)
+        if index == NOT_OBSERVED:
+            return
+        kind, description = watch.kind, NOTHING
+        if kind == MODULE:
+            state.modules -= 1
+        if kind != BUILTIN:
             if line_codes and id(watch.code) in line_codes:
                 lines.ended(index, frame)
-            if status == RAISED:
-                description = NOTHING
-            else:
+            if status != RAISED:
                 description = description_of_one(watch.result, value)
                 if watch.measure is not None:
                     watch.measure(index, value, frame)
         ended((index, now, description, sample() if samples_memory else NOT_OBSERVED, status))
 
-    return begin, end, open_call
+    return begin, end

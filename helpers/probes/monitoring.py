@@ -149,8 +149,11 @@ class MonitoringProbe(CallProbe):
                 if id(code) not in watches:
                     disabled(id(code))
                     return never_again
-                state = getattr(local, "state", None)
-                if state is not None and state.stack and state.stack[-1][2] is frame_at(1):
+                try:
+                    state = local.state
+                except AttributeError:  # a thread in which nothing was watched yet
+                    return None
+                if state.stack and state.stack[-1][2] is frame_at(1):
                     end(state, value, status)
                 return None
 
@@ -169,14 +172,14 @@ class MonitoringProbe(CallProbe):
 
     def _callbacks_of_builtins(self) -> dict[int, Callable]:
         """For calls out of the functions that call a watched builtin, and for the returns of builtins."""
-        watches_in, begin_builtin, end, local = self.builtin_watches.get, self.begin_builtin, self.end, self.local
+        watches_in, begin, end, local = self.builtin_watches.get, self.begin, self.end, self.local
         frame_at, not_here, disabled = sys._getframe, sys.monitoring.DISABLE, self._disabled.append
 
         def on_call(code: types.CodeType, offset: int, called: object, first: object):
             watches = watches_in(id(code), ())
             for watch in watches:
                 if watch.matches(called):
-                    begin_builtin(watch, frame_at(1))
+                    begin(watch, frame_at(1))
                     return None
             if _always_calls_another(code, offset, called, watches):
                 disabled(id(code))

@@ -108,7 +108,7 @@ class ProfileProbe(CallProbe):
         watched, callers = self.watches, self.builtin_watches
         finds, watch_of = self.finds_watches, self.watch_of
         boundaries = self.boundaries.get
-        begin, begin_builtin, end, state = self.begin, self.begin_builtin, self.end, self.state
+        begin, end, state = self.begin, self.end, self.state
         active = True
 
         def deactivate() -> None:
@@ -132,7 +132,7 @@ class ProfileProbe(CallProbe):
                 if candidates is not None:
                     for watch in candidates:
                         if watch.matches(arg):
-                            begin_builtin(watch, frame)
+                            begin(watch, frame)
                             break
             elif id(frame.f_code) in callers:  # c_return, c_exception
                 here = state()

@@ -82,6 +82,10 @@ class Watch:
         self.on_exit = _both(self.on_exit, on_exit)
 
     @property
+    def name(self) -> str:
+        return self.code.co_qualname
+
+    @property
     def is_generator(self) -> bool:
         return bool(self.code.co_flags & GENERATOR)
 
@@ -98,26 +102,26 @@ def _both(first: Callable | None, second: Callable | None) -> Callable | None:
 
 
 class BuiltinWatch:
-    """A builtin that is watched in one calling function: neither profile events nor monitoring give its arguments,
-    so they are read from the caller's locals (`local_names`: local to argument name)."""
+    """A builtin that is watched in one calling function. `read(frame)` is given the caller's frame: see
+    builtin_reader. What a builtin returns is not told."""
 
-    __slots__ = ("caller", "function", "in_steps", "local_names", "matches", "name", "samples_memory")
+    __slots__ = ("caller", "in_steps", "matches", "name", "read", "samples_memory")
 
     kind = BUILTIN
+    accepts = on_enter = on_exit = None
 
     def __init__(
         self,
         builtin: object,
         caller: types.CodeType,
-        function: int,
-        local_names: dict[str, str],
-        samples_memory: bool,
+        read: Callable[[types.FrameType], Seen],
+        *,
+        samples_memory: bool = False,
     ) -> None:
         self.caller = caller
         self.name = builtin.__name__
         self.matches = _matcher(builtin)
-        self.function = function
-        self.local_names = local_names
+        self.read = read
         self.samples_memory = samples_memory
         self.in_steps = False  # whether a generation step has called it
 
@@ -156,6 +160,31 @@ def call_reader(code: types.CodeType, function: int, describer: Describer) -> Ca
             given = (*given, *values[keywords].values())
             given_names += tuple(values[keywords])
         return function, NOT_OBSERVED, description(given_names, given)
+
+    return read
+
+
+def builtin_reader(
+    function: int, local_names: dict[str, str], describer: Describer
+) -> Callable[[types.FrameType], Seen]:
+    """Reads the arguments of a builtin from its caller's locals (`local_names`: local to argument name; `**` opens a
+    dictionary), since neither profile events nor monitoring give them."""
+    description = describer.description
+
+    def read(frame: types.FrameType) -> Seen:
+        values = frame.f_locals
+        names: list[str] = []
+        given: list[object] = []
+        for local, name in local_names.items():
+            if local not in values:
+                continue
+            if name.startswith("**"):
+                names += values[local]
+                given += values[local].values()
+            else:
+                names.append(name)
+                given.append(values[local])
+        return function, NOT_OBSERVED, description(tuple(names), given)
 
     return read
 

@@ -20,7 +20,7 @@ from .offload import offload_watch
 from .packages import CallFinder, is_computation
 from .redact import text
 from .steps import StepTracker
-from .watch import BuiltinWatch, Watch, call_reader
+from .watch import BuiltinWatch, Watch, builtin_reader, call_reader
 
 Hooks = tuple[Callable | None, Callable | None]  # on_enter, on_exit
 
@@ -68,7 +68,9 @@ class Watches:
         if resolution.callers:
             function = self._functions.of_builtin(resolution.target)
             self.builtins.extend(
-                BuiltinWatch(resolution.function, code, function, names, samples)
+                BuiltinWatch(
+                    resolution.function, code, builtin_reader(function, names, self._describer), samples_memory=samples
+                )
                 for code, names in _distinct(resolution.callers)
             )
         elif resolution.code is not None and not self._is_module_call(resolution):
