@@ -212,6 +212,35 @@ def rest_of_the_interface():
     }
 
 
+def readers_that_fail():
+    """A call and a builtin that cannot be read, around and beside one that can."""
+
+    def unreadable(frame):
+        raise ValueError("nobody may look")
+
+    describer = ValueDescriber()
+    watches = [
+        Watch(calls_builtin.__code__, unreadable),
+        Watch(plain.__code__, call_reader(plain.__code__, 0, describer)),
+    ]
+    ticks = iter(range(10**6))
+    gcd = BuiltinWatch(math.gcd, calls_builtin.__code__, unreadable)
+    probe = backend()(watches, [gcd], describer, None, lambda: next(ticks))
+    probe.start()
+    try:
+        result = calls_builtin(12, 18)
+        plain(1)
+    finally:
+        probe.stop()
+        probe.close_open_calls()
+    return {
+        "result": result,
+        "starts": [[start[2], describer.kept[start[4]], start[6]] for start in probe.log.start_rows()],
+        "ends": len(probe.log.end_rows()),
+        "problems": sorted(probe.problems.values()),
+    }
+
+
 def run():
     describer = ValueDescriber()
     names = {}
@@ -259,8 +288,13 @@ def run():
                 describer.kept[result],
             ]
         )
-    rest = rest_of_the_interface()
-    return {"python": sys.version.split()[0], "probe": probe.name, "events": events, "interface": rest}
+    return {
+        "python": sys.version.split()[0],
+        "probe": probe.name,
+        "events": events,
+        "interface": rest_of_the_interface(),
+        "failing readers": readers_that_fail(),
+    }
 
 
 if __name__ == "__main__":

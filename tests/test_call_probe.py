@@ -120,11 +120,21 @@ def test_a_hook_that_is_added_while_the_probe_runs_is_called_in_every_step(resul
     assert results["interface"]["hooks"].count("told") == 3
 
 
+def test_what_cannot_be_read_is_noted_and_disturbs_nothing(results):
+    seen = results["failing readers"]
+    assert seen["result"] == 6
+    assert seen["starts"] == [[0, "a=1, b=2", -1]]
+    assert seen["ends"] == 1
+    assert seen["problems"] == [
+        f"{name} not observed (ValueError: nobody may look)" for name in ("calls_builtin", "gcd")
+    ]
+
+
 def test_both_backends_give_equal_events():
     results = {name: run_scenarios(python) for name, python in pythons().items()}
     if len({result["probe"] for result in results.values()}) < 2:
         pytest.skip(f"only one backend can run here: found Python {', '.join(results)}; the other needs 3.11 or 3.12+")
     first, *others = results.values()
     for other in others:
-        for what in ("events", "interface"):
+        for what in ("events", "interface", "failing readers"):
             assert other[what] == first[what], f"{what}: {other['python']} differs from {first['python']}"
