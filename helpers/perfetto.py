@@ -120,7 +120,8 @@ def _steps(recording: Recording) -> Iterator[dict]:
             if rows[column][place] != NOT_OBSERVED:
                 args[column] = rows[column][place]
         rank = ranks[place]
-        lane = lanes[rank, threads[rank, rows["generation"][place]]]
+        thread = threads.get((rank, rows["generation"][place]))
+        lane = lanes.get((rank, thread), STEP_LANE + NEXT_RANK * rank)  # a file may have steps of no event
         yield _slice(name, "step", rank, lane, rows["start"][place], rows["end"][place], args)
 
 
