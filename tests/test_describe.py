@@ -252,8 +252,8 @@ def test_a_module_that_is_gone_does_not_give_its_name_to_the_next_one_in_its_pla
         ("/home/ann", "/home/ann/models", "~/models"),
         ("/home/ann", "/home/anna/models", "/home/anna/models"),
         ("/home/ann", "-I/home/ann/x:/home/ann", "-I~/x:~"),
-        ("/root", "file:///root/x, /root", "file://~/x, ~"),
-        ("/root", "/data/root/models, /mnt/rootfs", "/data/root/models, /mnt/rootfs"),
+        ("/srv/ann", "file:///srv/ann/x, /srv/ann", "file://~/x, ~"),
+        ("/srv", "/data/srv/models, /mnt/srvfs", "/data/srv/models, /mnt/srvfs"),
     ],
 )
 def test_the_home_directory_is_a_whole_name(monkeypatch, home, given, shown):
