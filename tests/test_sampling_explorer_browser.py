@@ -1,29 +1,17 @@
-"""The sampling explorer's page opened from disk, offline, in a real browser: its numbers are Python's, every control
-works by mouse and by keyboard, and what is shown is accessible and harmless.
+"""The sampling explorer's page opened from disk, offline, in a real browser: its numbers are Python's, and every
+control works by mouse and by keyboard.
 """
 
 import numpy as np
 import pytest
-from transformers import LogitsProcessor
 
 from helpers import sampling
 from helpers.sampling_result import settings_from_text
-from helpers.views import explorers
 from helpers.views.pictures import percent
-from helpers.views.sampling_explorer import explore_sampling
 from tests.sampling_pages import PROMPT, chain, disagreements, is_percent, kept, set_all, tokens, type_setting
 from tests.test_sampling_chain import random_settings
 
 pytestmark = pytest.mark.browser
-
-HOSTILE = (
-    "</script><img src=x onerror=\"document.title='broken'\">",
-    "$x$",
-    "\u202eright to left שלום",
-    "\u0301\u0301combining",
-    "\x00\x07\x1b",
-)
-
 
 # numbers -------------------------------------------------------------------------------------------------------------
 
@@ -72,134 +60,6 @@ def test_draws_follow_the_probabilities_and_are_the_same_for_a_seed(open_samplin
 
 
 # controls ------------------------------------------------------------------------------------------------------------
-
-ANSWERED = ("tree", "distribution", "result")
-MOUNT = """
-async ([script, state, width]) => {
-  const { default: explorer } = await import(URL.createObjectURL(new Blob([script], { type: "text/javascript" })));
-  const [values, listeners] = [{ ...state }, {}];
-  globalThis.requests = [];
-  const model = {
-    get: (name) => values[name],
-    set: (name, value) => {
-      values[name] = value;
-      if (name === "request") globalThis.requests.push(value);
-      (listeners[`change:${name}`] ?? []).forEach((listener) => listener());
-    },
-    on: (event, listener) => (listeners[event] ??= []).push(listener),
-    off: () => {},
-    save_changes: () => {},
-  };
-  const place = Object.assign(document.createElement("div"), { id: "mounted" });
-  place.style.width = width;
-  explorer.render({ model, el: place });
-  document.body.append(place); // as JupyterLab may do it: after render
-  globalThis.receive = (answered) => Object.entries(answered).forEach(([name, value]) => model.set(name, value));
-}
-"""
-
-
-@pytest.fixture
-def mount(open_sampling, tiny_pair):
-    """A function that builds an explorer as a host does that attaches it later, and returns the page and its place.
-
-    Given the widget of a kernel, the explorer has that kernel's state, and waits for its answers.
-    """
-
-    def start(width: str, kernel=None):
-        page = open_sampling()
-        state = explore_sampling(*tiny_pair, "a b c a").twin_data()
-        if kernel is not None:
-            state = {name: getattr(kernel, name) for name in ("kernel", "library", "request", *ANSWERED)}
-        page.evaluate(MOUNT, [explorers.explorer_script("sampling_explorer"), state, width])
-        return page, page.locator("#mounted")
-
-    return start
-
-
-def test_enter_asks_once(mount):
-    page, place = mount("1000px")
-    field = place.get_by_label("top_k", exact=True)
-    field.fill("7")
-    field.press("Enter")
-    field.press("Tab")
-    assert [asked["a"].get("top_k") for asked in page.evaluate("requests")] == ["7"]
-
-
-@pytest.fixture
-def slow(mount, tiny_pair):
-    """An explorer whose kernel answers when the test says so: the page's place, its requests, and `answer`."""
-    kernel = explore_sampling(*tiny_pair, "a b c a")
-    page, place = mount("1000px", kernel)
-
-    def answer():
-        kernel.request = page.evaluate("requests.at(-1)")
-        page.evaluate("receive", {name: getattr(kernel, name) for name in ANSWERED})
-
-    return (
-        place,
-        lambda: [(asked["node"], asked["do"] and asked["do"]["kind"]) for asked in page.evaluate("requests")],
-        answer,
-    )
-
-
-def appended(place) -> int:
-    return place.locator(".text-tokens .appended").count()
-
-
-def test_a_node_clicked_while_the_kernel_is_at_work_is_gone_to(slow):
-    place, requests, answer = slow
-    place.get_by_role("button", name="Append greedy").click()
-    assert place.locator(".sampling[aria-busy=true]").count() == 1
-    place.get_by_text("Waiting for the kernel").wait_for()
-    place.locator(".tree-node", has_text="prompt").click()
-    assert requests() == [(0, "append")]
-    answer()
-    assert requests() == [(0, "append"), (0, None)]
-    answer()
-    assert appended(place) == 0
-    assert place.locator(".tree-node").count() == 2
-    assert place.locator("[aria-busy=true]").count() == 0
-
-
-def test_what_is_done_behind_a_clicked_node_is_done_there(slow):
-    place, requests, answer = slow
-    place.get_by_role("button", name="Append greedy").click()
-    place.locator(".tree-node", has_text="prompt").click()
-    answer()  # of the first; the node is asked for
-    place.get_by_label("top_k", exact=True).fill("7")
-    place.get_by_label("top_k", exact=True).press("Enter")
-    place.locator("button.token-row").nth(3).click()
-    for _ in range(3):
-        answer()
-    assert requests() == [(0, "append"), (0, None), (0, None), (0, "append")]
-    assert appended(place) == 1
-    assert place.locator(".tree-node").count() == 3
-
-
-def test_a_setting_changed_meanwhile_is_of_where_the_answer_leads(slow):
-    place, requests, answer = slow
-    place.get_by_role("button", name="Append greedy").click()
-    for value in ("7", "8"):
-        place.get_by_label("top_k", exact=True).fill(value)
-        place.get_by_label("top_k", exact=True).press("Enter")
-    answer()
-    answer()
-    assert requests() == [(0, "append"), (1, None)]
-    assert appended(place) == 1
-    assert "top_k=8" in place.locator(".python").inner_text()
-
-
-@pytest.mark.parametrize(("width", "opened"), [("1000px", True), ("400px", False)])
-def test_the_settings_are_open_where_there_is_room_for_them(mount, width, opened):
-    page, place = mount(width)
-    page.evaluate("new Promise((after) => requestAnimationFrame(() => requestAnimationFrame(after)))")
-    assert place.get_by_label("top_k", exact=True).is_visible() == opened
-    place.locator(".settings-details > summary").click()  # and from then on they are as the reader left them
-    place.evaluate("(place) => (place.style.width = '900px')")
-    page.evaluate("new Promise((after) => requestAnimationFrame(() => requestAnimationFrame(after)))")
-    assert place.get_by_label("top_k", exact=True).is_visible() != opened
-
 
 CHANGES = {  # a value that changes the kept tokens or the highest probability
     "temperature": "0.3",
@@ -371,71 +231,3 @@ def test_every_control_is_reached_with_tab(open_sampling):
         ".filter((one) => one.checkVisibility()).map((one) => [...document.querySelectorAll('*')].indexOf(one))"
     )
     assert set(controls) <= reached
-
-
-# accessibility and hostile content -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 400])
-def test_axe_finds_nothing(open_sampling, axe, dark, width):
-    page = open_sampling(dark=dark, width=width)
-    assert axe(page) == []
-    if width == 400:
-        page.locator(".settings-details > summary").click()
-    page.get_by_role("button", name="Compare A | B").click()
-    for name, text in (("repetition_penalty", "1.4"), ("top_p", "0.9"), ("min_p", "0.05")):
-        type_setting(page, name, text)
-    page.get_by_role("button", name="Draw 1,000").click()
-    page.get_by_role("button", name="Go on, 8 greedy").click()
-    assert axe(page) == []
-    type_setting(page, "temperature", "0")
-    assert axe(page) == []
-
-
-def test_nothing_is_wider_than_a_phone(open_sampling):
-    page = open_sampling(width=400)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 400
-
-
-def test_hostile_tokens_are_shown_as_text(open_sampling, tiny_pair):
-    explorer = explore_sampling(*tiny_pair, "a b c a")
-    logits = explorer._answers.continuations.logits(0)
-    texts = list(logits.token_texts)
-    best = logits.logits.argsort()[::-1][: len(HOSTILE)].tolist()
-    for token_id, text in zip([*best, *logits.input_ids], [*HOSTILE, *HOSTILE], strict=False):
-        texts[token_id] = text
-    object.__setattr__(logits, "token_texts", tuple(texts))
-    explorer = type(explorer)(explorer._answers)
-    page = open_sampling(explorer.to_html())
-    page.get_by_role("button", name="Draw 1,000").click()
-    type_setting(page, "repetition_penalty", "1.5")
-    shown = page.inner_text(".explorer")
-    assert "</script><img␣src=x" in shown
-    assert "$x$" in shown
-    assert "\u202e" not in page.inner_text("body")
-    assert page.title() != "broken"
-    assert page.locator("img").count() == 0
-    assert page.evaluate("document.querySelectorAll('.explorer script').length") == 0
-
-
-def test_an_unknown_processor_is_named_in_place(open_sampling, tiny_pair):
-    class FavourEvenIds(LogitsProcessor):
-        def __call__(self, input_ids, scores):
-            return scores
-
-    page = open_sampling(explore_sampling(*tiny_pair, "a b c a", logits_processor=[FavourEvenIds()]).to_html())
-    assert "This page cannot compute FavourEvenIds" in page.get_by_role("alert").inner_text()
-    assert page.locator("table.chain").count() == 0
-    assert page.locator(".tree-node").count() > 1
-
-
-def test_without_scripts_the_static_table_is_there(browser, sampling_html, tmp_path):
-    path = tmp_path / "page.html"
-    path.write_text(sampling_html, encoding="utf-8")
-    context = browser.new_context(java_script_enabled=False, offline=True)
-    page = context.new_page()
-    page.goto(path.as_uri())
-    assert "TopKLogitsWarper(top_k=50)" in page.locator(".explorer-static").inner_text()
-    assert page.locator(".explorer-static table").count() == 2
-    context.close()

@@ -82,14 +82,10 @@ def _read_as_most_are(tensor: torch.Tensor) -> tuple | None:
     if tensor.dtype not in SUMMED_IN_FLOAT32 or not tensor.is_cpu or tensor.requires_grad:
         return None
     try:
-        low, high = torch.aminmax(tensor)
-        mean = tensor.sum(dtype=torch.float32).item() / tensor.numel()
+        found = _summary(tensor, torch.float32)
     except Exception:  # empty, sparse
         return None
-    low, high = low.item(), high.item()
-    if math.isfinite(low) and math.isfinite(high) and math.isfinite(mean):
-        return READ, low, high, mean, 0, 0
-    return None
+    return (READ, *found, 0, 0) if all(map(math.isfinite, found)) else None
 
 
 def _read(tensor: torch.Tensor) -> tuple:

@@ -83,6 +83,7 @@ class Watch:
 
     @property
     def name(self) -> str:
+        """As problems call it."""
         return self.code.co_qualname
 
     @property
