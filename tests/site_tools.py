@@ -118,14 +118,25 @@ WORDLESS = """() => {
   const named = document.querySelectorAll("[aria-label*=undefined], [title*=undefined], [alt*=undefined]");
   return [...images, ...named].map((one) => one.outerHTML.slice(0, 90));
 }"""
+SPELT_OUT = """() => [...document.querySelectorAll("main :is(h1, h2, h3, h4, p, li, td, th, button, label, summary)")]
+  .filter((one) => one.checkVisibility() && one.innerText.trim().length > 5)
+  .filter((one) => {
+    const { width, height } = one.getBoundingClientRect();
+    const size = parseFloat(getComputedStyle(one).fontSize);
+    return width > 2 && width < 2 * size && height > 5 * size;
+  })
+  .map((one) => one.outerHTML.slice(0, 90))"""
+"""Words of which each line has a letter or two."""
 
 
 def layout_problems(page, width: int) -> list[str]:
-    """What is wrong with a page as it stands now: wider than the screen, headings, raw text, pictures without words."""
+    """What is wrong with a page as it stands now: wider than the screen, headings, raw text, words broken into letters,
+    pictures without words."""
     wide = page.evaluate("document.documentElement.scrollWidth")
     found = [f"{wide} pixels wide, on a screen of {width}"] if wide > width else []
     found += heading_problems(page)
     found += [f"it shows {text!r}" for text in RAW.findall(page.inner_text("main"))]
+    found += [f"a letter or two a line: {one}" for one in page.evaluate(SPELT_OUT)]
     return found + [f"without words: {one}" for one in page.evaluate(WORDLESS)]
 
 

@@ -39,6 +39,18 @@ def test_nothing_is_wider_than_a_phone(open_sampling):
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
 
 
+def test_headings_keep_their_words_in_a_host_that_breaks_them(open_sampling):
+    page = open_sampling()
+    page.add_style_tag(content="body h3 { overflow-wrap: anywhere; }")
+    for width in range(320, 1000, 20):
+        page.set_viewport_size({"width": width, "height": 900})
+        sizes = page.locator(".explorer h3:visible").evaluate_all(
+            "(all) => all.map((one) => [one.innerText, one.offsetHeight / parseFloat(getComputedStyle(one).fontSize)])"
+        )
+        assert "The next token" in [text for text, _ in sizes]
+        assert max(lines for _, lines in sizes) < 4, (width, sizes)
+
+
 def test_hostile_tokens_are_shown_as_text(open_sampling, tiny_pair):
     explorer = explore_sampling(*tiny_pair, "a b c a")
     logits = explorer._answers.continuations.logits(0)
