@@ -169,6 +169,8 @@ def use_rows_and_crumbs(page) -> None:
     page.locator(".row .twisty").first.click()
     assert page.get_by_role("treeitem").count() != rows
     track = page.get_by_role("slider", name="Timeline")
+    focus_walk(page)
+    page.keyboard.press("End")  # of the run: far from the place that is clicked
     before = page.inner_text(".counter")
     track.click(position={"x": 300, "y": 20})
     page.wait_for_function("before => document.querySelector('.counter').textContent !== before", arg=before)

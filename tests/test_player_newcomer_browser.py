@@ -69,11 +69,14 @@ def test_which_line_chose_between_sharded_and_a_single_file(page, reference):
 
 
 def test_where_the_greatest_memory_rise_was(page, reference):
-    page.get_by_role("button", name=re.compile("^Greatest memory rise")).click()
+    chip = page.get_by_role("button", name=re.compile("^Greatest memory rise"))
+    own = re.search(r"\+[\d.]+ \w+", chip.inner_text())[0]
+    chip.click()
     event = counter(page)
     before, after = (reference.events[f"memory_{one}"][event] for one in ("before", "after"))
     resident = reference.memory_series["resident"]
     assert resident[after] - resident[before] > 0
     facts = page.inner_text(".facts").replace("\n", " ")
     assert "memory +" in facts
+    assert own in facts  # what the chip says stands there too
     assert page.locator(".time-cursor").is_visible()

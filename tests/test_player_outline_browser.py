@@ -9,7 +9,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from helpers import record
 from helpers.views import player
-from tests.player_pages import counter, event_of, focus_walk, until_behind
+from tests.player_pages import counter, event_of, focus_walk
 from tests.recorded_call import recorded_call
 
 pytestmark = pytest.mark.browser
@@ -154,18 +154,43 @@ def test_filters_leave_what_passes(open_player, player_run):
     assert counter(page) in set(player_run.find(stage=9)["event"])
 
 
-def test_the_timeline_travels_and_zooms(open_player):
+def events_under(recording, share: float, width: float) -> set[int]:
+    """The innermost events of the main thread within a pixel of a place, `share` (0 to 1) of the timeline."""
+    thread, start, end = (recording.events[name] for name in ("thread", "start", "end"))
+    last = max(end.max(), recording.memory_series["time"].max())
+    place, pixel = start[0] + share * (last - start[0]), (last - start[0]) / width
+    edges = np.concatenate([start, end])
+    under = set()
+    for moment in [place, *edges[abs(edges - place) <= pixel]]:
+        begun = np.flatnonzero((thread == 0) & (start <= moment))
+        within = begun[end[begun] >= moment]
+        under.add(int(within[-1] if len(within) else begun[-1]))
+    return under
+
+
+def until_one_of(page, events: set[int]) -> None:
+    page.wait_for_function(
+        "events => events.includes(Number(document.querySelector('.counter').dataset.event))", arg=sorted(events)
+    )
+
+
+def test_the_timeline_travels_and_zooms(open_player, player_run):
     page = open_player()
     track = page.get_by_role("slider", name="Timeline")
     box = track.bounding_box()
-    page.mouse.click(box["x"] + box["width"] * 0.7, box["y"] + 20)
-    until_behind(page, 0)
-    there = counter(page)
-    page.mouse.move(box["x"] + box["width"] * 0.7, box["y"] + 20)
+    early = events_under(player_run, 0.2, box["width"])
+    late, then = next(
+        (share, events)
+        for share in np.arange(0.7, 0.98, 0.02)
+        if not (events := events_under(player_run, share, box["width"])) & (early | {0})
+    )
+    page.mouse.click(box["x"] + box["width"] * late, box["y"] + 20)
+    until_one_of(page, then)
+    page.mouse.move(box["x"] + box["width"] * late, box["y"] + 20)
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + 20, steps=4)
     page.mouse.up()
-    page.wait_for_function("there => Number(document.querySelector('.counter').dataset.event) < there", arg=there)
+    until_one_of(page, early)
     whole = page.inner_text(".range")
     track.focus()
     page.keyboard.press("+")

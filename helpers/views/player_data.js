@@ -71,6 +71,7 @@ function openRecording(content, guide) {
   run.zoom = run.environment.zoom ?? [];
   checkIndexes(run);
   run.memory = openMemory(content.memory_series);
+  run.ownRises = ownRises(run);
   run.steps = openSteps(content.step_rows);
   run.values = openValues(content.value_rows);
   addStages(run, guide);
@@ -272,6 +273,20 @@ function memoryGained(run, event) {
   const after = run.events.memory_after[event];
   const resident = run.memory.series.resident;
   return before < 0 || after < 0 || !resident ? null : resident[after] - resident[before];
+}
+
+/** Own rise of resident memory per event: what it gained without the calls within it that were measured too. */
+function ownRises(run) {
+  const own = new Float64Array(run.count);
+  for (let event = 0; event < run.count; event++) {
+    const gained = memoryGained(run, event);
+    if (gained === null) continue;
+    own[event] += gained;
+    let around = run.events.parent[event];
+    while (around >= 0 && memoryGained(run, around) === null) around = run.events.parent[around];
+    if (around >= 0) own[around] -= gained;
+  }
+  return own;
 }
 
 /** The value as text, as Python writes it. */

@@ -56,11 +56,17 @@ function factsOf(run, event) {
     ["time", formatMilliseconds(durationOf(run, event))],
     ["thread", run.threads[thread[event]]],
     ["step", stepText(run, event)],
-    ["memory", gained === null ? "" : `${gained >= 0 ? "+" : "−"}${formatBytes(Math.abs(gained))}`],
+    ["memory", gained === null ? "" : memoryText(gained, run.ownRises[event])],
     ["occurrence", `${formatNumber(run.occurrence[event])} of ${formatNumber(run.occurrences.get(occurrenceKey(run, event)))}`],
   ];
   return h("dl", { class: "facts" }, facts.filter(([, value]) => value).map(([name, value]) =>
     h("div", {}, h("dt", {}, name), h("dd", {}, dataText(value)))));
+}
+
+/** What resident memory gained in a call, and how much of that without the calls within it, where that is another. */
+function memoryText(gained, own) {
+  const [whole, part] = [gained, own].map((bytes) => `${bytes >= 0 ? "+" : "−"}${formatBytes(Math.abs(bytes))}`);
+  return whole === part ? whole : `${whole}, own ${part}`;
 }
 
 function previousLabel(run, event) {
@@ -75,7 +81,7 @@ function comparedWith(run, event, flow, label, against, go) {
   const rows = [...flow.inputs, ...flow.outputs];
   const changes = rows.filter((row) => row.changed.length || row.was === null || row.now === null).length +
     [...flow.arguments, ...flow.result].filter((row) => row.changed).length;
-  const text = changes ? `${changes} ${changes === 1 ? "change" : "changes"} against ${label}` : `nothing changed against ${label}`;
+  const text = changes ? `${changes} ${changes === 1 ? "change" : "changes"} against ${label}` : `no input, argument or result changed against ${label}`;
   return h("p", { class: changes ? "compared some" : "compared" }, dataText(text), " ",
     against ? null : h("button", { class: "quiet", onclick: () => go(flow.other) }, "go there"));
 }

@@ -2,20 +2,6 @@
 
 // Highlights ----------------------------------------------------------------------------------------------------------
 
-/** Own rise of resident memory per event: what it gained without the calls within it that were measured too. */
-function ownRises(run) {
-  const own = new Float64Array(run.count);
-  for (let event = 0; event < run.count; event++) {
-    const gained = memoryGained(run, event);
-    if (gained === null) continue;
-    own[event] += gained;
-    let around = run.events.parent[event];
-    while (around >= 0 && memoryGained(run, around) === null) around = run.events.parent[around];
-    if (around >= 0) own[around] -= gained;
-  }
-  return own;
-}
-
 /** Events to begin with: {title, text, event} each; only what the recording shows. */
 function highlightsOf(run, guide) {
   if (!run.count) return [];
@@ -24,7 +10,7 @@ function highlightsOf(run, guide) {
 }
 
 function memoryHighlight(run) {
-  const rises = ownRises(run);
+  const rises = run.ownRises;
   const event = rises.reduce((best, rise, at) => (rise > rises[best] ? at : best), 0);
   if (!(rises[event] > 0)) return null;
   const within = stepText(run, event);
