@@ -60,6 +60,7 @@ def test_what_shape_the_key_of_sdpa_had_at_decode_step_3(page, reference):
 def test_which_line_chose_between_sharded_and_a_single_file(page, reference):
     search(page, "is_sharded = True").filter(has_text="ran").first.click()
     number = int(page.locator(".line.current .gutter").get_attribute("data-number"))
+    assert page.locator(".row.selected .line-number").inner_text() == str(number)  # which of the hits it is
     lines = reference.lines()
     assert number in set(lines[lines["text"] == "is_sharded = True"]["line"])
     assert "is_sharded = True" in page.locator(".line.current .line-values").inner_text()
@@ -80,3 +81,10 @@ def test_where_the_greatest_memory_rise_was(page, reference):
     assert "memory +" in facts
     assert own in facts  # what the chip says stands there too
     assert page.locator(".time-cursor").is_visible()
+
+
+def test_about_says_what_became_of_each_tensor(page, reference):
+    page.get_by_role("button", name="About").click()
+    statuses = reference.parameters()["status"].value_counts()
+    assert statuses["tied"] > 0
+    assert f"({statuses['loaded']} loaded, {statuses['tied']} tied)" in page.locator("dialog[open]").inner_text()

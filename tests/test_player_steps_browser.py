@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.player_pages import counter, focus_walk, state_after, until_behind
+from tests.player_pages import counter, event_of, focus_walk, state_after, until_behind
 
 pytestmark = pytest.mark.browser
 
@@ -89,3 +89,13 @@ def test_a_step_that_was_only_summarised_says_how_to_keep_it(open_player, player
     page = open_player(fragment=f"#step={len(player_run) - 1}")
     page.get_by_role("button", name="Next token").click()
     assert "record(steps=None)" in page.inner_text(".message")
+
+
+def test_from_a_call_of_the_prefill_to_the_same_in_the_decode_step_and_back(open_player, player_run):
+    prefill, decode = (event_of(player_run, "model.layers.1.mlp", step) for step in (0, 1))
+    page = open_player(fragment=f"#step={prefill}")
+    page.get_by_role("button", name="Next occurrence").click()
+    assert counter(page) == decode
+    assert page.get_by_role("button", name="Next occurrence").count() == 0  # of two
+    page.get_by_role("button", name="go there").click()
+    assert counter(page) == prefill

@@ -38,14 +38,14 @@ function startPlayer(mount, model, sides, addressName) {
   const isLive = model.get("kernel") === true;
   const compared = sides.length > 1;
   const match = compared ? matchRuns(sides[0].run, sides[1].run) : null;
-  const state = { active: 0, query: "", filters: NO_FILTERS, opened: new Set(), closed: new Set(), unfolded: new Set(), listing: "tree", tensor: null, playing: 0, speed: 4 };
+  const state = { active: 0, query: "", filters: NO_FILTERS, opened: new Set(), closed: new Set(), unfolded: new Set(), listing: "tree", tensor: null, line: null, playing: 0, speed: 4 };
   const here = () => sides[state.active];
 
   // Going somewhere ----------------------------------------------------------------------------------------------------
 
   /** `moved`: the reader did it, so readers of screens are told and the address follows. */
   function go(position, { follow = true, told = true, moved = true } = {}) {
-    state.tensor = null;
+    state.tensor = state.line = null; // of what a search found: marked until the next step
     const side = here();
     if (!samePosition(side.position, position)) state.closed.clear();
     side.position = position;
@@ -111,6 +111,8 @@ function startPlayer(mount, model, sides, addressName) {
   function goLine(line) {
     const { run } = here();
     go(line.row >= 0 ? atLine(run, line.row) : atEvent(line.event));
+    state.line = line;
+    show(false);
     views[state.active].findLine(line.line);
   }
 
@@ -133,7 +135,7 @@ function startPlayer(mount, model, sides, addressName) {
       timelines[index].element.hidden = index !== state.active;
     });
     timelines[state.active].show(side.position);
-    if (state.tensor) views[state.active].flow.prepend(section("Tensor of the checkpoint", ledgerCard(state.tensor)));
+    if (state.tensor) views[state.active].flow.prepend(section("Tensor of the checkpoint", ledgerCard(side.run, state.tensor)));
     counter.textContent = positionText(side);
     counter.dataset.event = side.position.event;
     listing.draw(follow);

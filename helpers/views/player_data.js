@@ -66,6 +66,7 @@ function openRecording(content, guide) {
     samples: rowsOf(content.samples),
     events: unpackEvents(content.events),
   };
+  run.loadCount = new Set(run.loads.map((row) => row.load)).size;
   run.loadedNames = new Set(run.loads.flatMap((row) => [row.parameter, row.key]).filter(Boolean));
   run.count = run.events.kind.length;
   run.zoom = run.environment.zoom ?? [];
@@ -173,11 +174,12 @@ function addTree(run) {
   }
 }
 
-/** moduleAround (path index), previous and next (the same function in the same module, else -1). */
+/** moduleAround (path index); previous, next, occurrence: of calls of the same function in the same module (else -1). */
 function addOccurrences(run) {
   const { function: functions, path, parent } = run.events;
   run.moduleAround = new Int32Array(run.count);
   run.previous = new Int32Array(run.count).fill(-1);
+  run.next = new Int32Array(run.count).fill(-1);
   run.occurrence = new Int32Array(run.count);
   run.occurrences = new Map();
   const last = new Map();
@@ -186,6 +188,7 @@ function addOccurrences(run) {
     run.moduleAround[event] = path[event] >= 0 ? path[event] : around >= 0 ? run.moduleAround[around] : -1;
     const key = occurrenceKey(run, event);
     run.previous[event] = last.get(key) ?? -1;
+    if (run.previous[event] >= 0) run.next[run.previous[event]] = event;
     last.set(key, event);
     const times = (run.occurrences.get(key) ?? 0) + 1;
     run.occurrences.set(key, times);

@@ -34,7 +34,7 @@ function drawFlow(run, guide, position, against, go) {
   const label = against ? against.label : previousLabel(run, event);
   const word = against ? "there" : "was";
   return [
-    factsOf(run, event),
+    factsOf(run, event, go),
     position.line >= 0 ? lineSection(run, position) : null,
     comparedWith(run, event, flow, label, against, go),
     tensorSection("Inputs", flow.inputs, word),
@@ -47,7 +47,7 @@ function drawFlow(run, guide, position, against, go) {
   ];
 }
 
-function factsOf(run, event) {
+function factsOf(run, event, go) {
   const gained = memoryGained(run, event);
   const { thread, status, kind } = run.events;
   const facts = [
@@ -59,8 +59,14 @@ function factsOf(run, event) {
     ["memory", gained === null ? "" : memoryText(gained, run.ownRises[event])],
     ["occurrence", `${formatNumber(run.occurrence[event])} of ${formatNumber(run.occurrences.get(occurrenceKey(run, event)))}`],
   ];
+  const then = { occurrence: run.next[event] < 0 ? null : nextOccurrence(run, run.next[event], go) };
   return h("dl", { class: "facts" }, facts.filter(([, value]) => value).map(([name, value]) =>
-    h("div", {}, h("dt", {}, name), h("dd", {}, dataText(value)))));
+    h("div", {}, h("dt", {}, name), h("dd", {}, dataText(value)), then[name] ? h("dd", {}, then[name]) : null)));
+}
+
+function nextOccurrence(run, event, go) {
+  const where = stepText(run, event);
+  return h("button", { class: "quiet", "aria-label": "Next occurrence", title: visible(`the next one: event ${formatNumber(event)}${where ? `, ${where}` : ""}`), onclick: () => go(event) }, "next");
 }
 
 /** What resident memory gained in a call, and how much of that without the calls within it, where that is another. */
@@ -134,11 +140,11 @@ function ledgerSection(run, event) {
   if (!run.loads.length || (run.stage[event] !== LOADING_STAGE && !isModuleCall(run, event))) return null;
   let rows = ledgerOf(run, event);
   if (!rows.length && run.stage[event] === LOADING_STAGE) rows = [ledgerAtTime(run, event)].filter(Boolean);
-  return rows.length ? section(isModuleCall(run, event) ? "Its weights, as loaded" : "Tensor of the checkpoint", rows.slice(0, 8).map(ledgerCard)) : null;
+  return rows.length ? section(isModuleCall(run, event) ? "Its weights, as loaded" : "Tensor of the checkpoint", rows.slice(0, 8).map((row) => ledgerCard(run, row))) : null;
 }
 
 /** One row of the loading ledger, all of it. */
-function ledgerCard(row) {
+function ledgerCard(run, row) {
   const milliseconds = row.started === null ? null : (row.finished - row.started) / NANOSECONDS;
   const facts = [
     ["tensor", row.parameter ?? row.key], ["key in the file", row.key !== row.parameter ? row.key : null], ["status", row.status],
@@ -146,7 +152,7 @@ function ledgerCard(row) {
     ["shape", row.disk_shape && shapeText(row.disk_shape)], ["dtype in the file", row.disk_dtype],
     ["dtype in memory", row.dtype], ["cast", row.disk_dtype && row.dtype ? (row.disk_dtype === row.dtype ? "no" : `${row.disk_dtype} → ${row.dtype}`) : null],
     ["device", row.device], ["in memory", formatBytes(row.nbytes)], ["thread", row.thread],
-    ["read, cast, moved in", milliseconds === null ? null : formatMilliseconds(milliseconds)], ["tied to", row.tied_to], ["load", String(row.load)],
+    ["read, cast, moved in", milliseconds === null ? null : formatMilliseconds(milliseconds)], ["tied to", row.tied_to], ["load", run.loadCount > 1 ? `${row.load}, of ${run.loadCount} counted from 0` : String(row.load)],
   ];
   return h("dl", { class: "ledger" }, facts.filter(([, value]) => value !== null && value !== undefined && value !== "").map(([name, value]) =>
     h("div", {}, h("dt", {}, name), h("dd", {}, dataText(value)))));

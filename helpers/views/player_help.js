@@ -60,13 +60,20 @@ function helpDialog() {
     h("table", { class: "grid keys" }, h("tbody", {}, rows)));
 }
 
+/** How many rows of the loading ledger have each status, where there is more than one: " (544 loaded, 2 tied)". */
+function statusesText(run) {
+  const statuses = [...new Set(run.loads.map((row) => row.status))];
+  if (statuses.length < 2) return "";
+  return ` (${statuses.map((status) => `${formatNumber(run.loads.filter((row) => row.status === status).length)} ${status}`).join(", ")})`;
+}
+
 /** What was recorded where, what was not, and how to record it. */
 function aboutDialog(sides) {
   return dialogOf("About this recording", sides.map(({ run, guide, label }) => {
     const facts = Object.entries(run.environment).filter(([name]) => name !== "zoom" && name !== "recorder_python_implementation");
     const missing = guide.zooms.filter((zoom) => !run.zoom.includes(zoom));
     return h("section", {}, sides.length > 1 ? h("h3", {}, visible(label)) : null,
-      h("p", {}, `${formatNumber(run.count)} events, ${formatNumber(run.loads.length)} tensors in the loading ledger, ${formatNumber(run.lines.length)} lines, ${run.steps.length} generation steps of which ${run.steps.filter((row) => row.kept).length} in full.`),
+      h("p", {}, `${formatNumber(run.count)} events, ${formatNumber(run.loads.length)} tensors in the loading ledger${statusesText(run)}, ${formatNumber(run.lines.length)} lines, ${run.steps.length} generation steps of which ${run.steps.filter((row) => row.kept).length} in full.`),
       run.warnings.map((warning) => h("p", { class: "warning" }, "Warning: ", dataText(warning))),
       h("table", { class: "grid" }, h("tbody", {}, facts.map(([name, value]) => h("tr", {}, h("th", { scope: "row" }, dataText(name)), h("td", {}, dataText(Array.isArray(value) ? value.join(", ") || "none" : pythonText(value))))))),
       h("p", {}, h("strong", {}, "Recorded: "), run.zoom.join(", ") || "landmarks"),

@@ -17,7 +17,12 @@ function makeListing({ sides, state, match, panel, notice }, actions) {
     return drawOutline(follow);
   }
 
-  const isHere = (row) => (row.kind === "event" && row.event === here().position.event) || (row.kind === "tensor" && row.row === state.tensor);
+  const IS_HERE = {
+    event: (row) => row.event === here().position.event,
+    tensor: (row) => row.row === state.tensor,
+    line: (row) => row.found.function === state.line?.function && row.found.line === state.line.line,
+  };
+  const isHere = (row) => IS_HERE[row.kind]?.(row) ?? false;
 
   function drawOutline(follow) {
     const path = outline.pathTo(here().position.event);

@@ -176,11 +176,11 @@ const drawMore = ({ title, count }) => ({
   children: [h("span", { class: "name more" }, `show ${formatNumber(count)} more ${title}`)],
 });
 
-const drawTensorRow = ({ row }) => ({
+const drawTensorRow = ({ row, run }) => ({
   attributes: { class: "found" },
   children: [
     nameText(row.parameter ?? row.key),
-    dataText(row.file ?? row.status, { class: "aside", title: visible(`${row.file ?? row.status}, ${row.disk_dtype} → ${row.dtype}, load ${row.load}`) }),
+    dataText([run.loadCount > 1 ? `load ${row.load}` : "", row.file ?? row.status].filter(Boolean).join(", "), { class: "aside", title: visible(`${row.file ?? row.status}, ${row.disk_dtype} → ${row.dtype}, load ${row.load}`) }),
   ],
 });
 
@@ -188,7 +188,7 @@ const drawLineRow = ({ found, run }) => ({
   attributes: { class: "found" },
   children: [
     h("span", { class: "line-number" }, found.line),
-    dataText(found.text, { class: "name", title: visible(`${run.functions[found.function].qualname}\n${found.text}`) }),
+    dataText(found.text, { class: "name", title: visible(`${run.functions[found.function].qualname}\n${locationOf(run.functions[found.function]).replace(/:\d+$/, "")}:${found.line}\n${found.text}`) }),
     dataText(run.functions[found.function].qualname, { class: "muted" }),
     h("span", { class: found.row >= 0 ? "ran aside" : "aside" }, found.row >= 0 ? "ran" : ""),
   ],
