@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from helpers import landmarks as landmark_table
-from helpers import recording_file
+from helpers import recording_file, reference_recording
 from helpers.queries import stage_around, stage_of_functions
 from helpers.views import player_payload
 from tests.explorer_tools import node_tests
@@ -86,7 +86,30 @@ def test_the_base_in_node(tmp_path):
 
 
 def test_the_player_in_node(recording, tmp_path):
-    guide = json.loads(gzip.decompress(player_payload.packed_guide(recording)))
-    document = recording_file.document(recording)
-    node_tests("player", tmp_path, "player", document=document, guide=guide, expected=expected(recording))
+    node_tests("player", tmp_path, "player", **packed_for_node(recording), expected=expected(recording))
     node_tests("player_words", tmp_path, "player")
+
+
+def packed_for_node(recording) -> dict:
+    guide = json.loads(gzip.decompress(player_payload.packed_guide(recording)))
+    return {"document": recording_file.document(recording), "guide": guide}
+
+
+def load_of_events(recording) -> dict[int, int]:
+    """Of each event within a PreTrainedModel.from_pretrained: which of those loads it is in, counted from 0."""
+    parent, loads, begun = recording.events["parent"], {}, 0
+    roots = set(recording.find("modeling_utils:PreTrainedModel.from_pretrained")["event"])
+    for event in range(len(recording)):
+        if event in roots:
+            loads[event], begun = begun, begun + 1
+        elif parent[event] in loads:
+            loads[event] = loads[int(parent[event])]
+    return loads
+
+
+def test_rows_of_the_ledger_belong_to_their_load_in_node(tmp_path):
+    recordings = {version: reference_recording.committed(version) for version in ("4.47.1", "5.23.0")}
+    answers = {version: packed_for_node(one) | {"loads": load_of_events(one)} for version, one in recordings.items()}
+    for version, recording in recordings.items():
+        assert set(answers[version]["loads"].values()) == set(recording.parameters()["load"]) == {0, 1}
+    node_tests("player_ledger", tmp_path, "player", recordings=answers)

@@ -41,10 +41,12 @@ def test_which_file_a_tensor_came_from_and_its_dtype_there(page, reference):
     rows.filter(has_text=PARAMETER.removeprefix("model.")).first.click()
     ledger = reference.parameters()
     row = ledger[ledger["parameter"] == PARAMETER].iloc[0]  # of the first load; the second read the same file
+    assert page.locator(".ledger").count() == 1
     told = dict(zip(*(page.locator(f".ledger {tag}").all_inner_texts() for tag in ("dt", "dd")), strict=False))
     assert told["tensor"] == PARAMETER
     assert told["file"] == row["file"]
     assert told["dtype in the file"] == row["disk_dtype"] == "bfloat16"
+    assert told["load"].startswith("0, of 2")
 
 
 def test_what_shape_the_key_of_sdpa_had_at_decode_step_3(page, reference):

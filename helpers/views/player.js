@@ -135,7 +135,7 @@ function startPlayer(mount, model, sides, addressName) {
       timelines[index].element.hidden = index !== state.active;
     });
     timelines[state.active].show(side.position);
-    if (state.tensor) views[state.active].flow.prepend(section("Tensor of the checkpoint", ledgerCard(side.run, state.tensor)));
+    if (state.tensor) tensorFirst(views[state.active].flow, side.run, side.position.event, state.tensor);
     counter.textContent = positionText(side);
     counter.dataset.event = side.position.event;
     listing.draw(follow);
@@ -216,7 +216,7 @@ function redrawTimelines(mount, body, timelines) {
 export default { render };
 export {
   openRecording, makeOutline, foldLabel, MOVES, atEvent, atLine, searchAll, searchWords, matchEvents, matchLedger, filterEvents, stepsOfAddress, addressOfSteps, flowOf, compareTensors, highlightsOf, ownRises, markdownOf,
-  matchRuns, differenceText, linesInCommon, eventOfDifference, pythonLines, docstringLines, sourceOfEvent, permalinkOf, ledgerOf, eventOfLedger, eventAtTime, lanesOf, curvesOf, valuesAt, emptyText,
+  matchRuns, differenceText, linesInCommon, eventOfDifference, pythonLines, docstringLines, sourceOfEvent, permalinkOf, ledgerOf, eventOfLedger, isModuleCall, eventAtTime, lanesOf, curvesOf, valuesAt, emptyText,
   positionText, filtersText, leftText, nameParts, tellingOf,
   visible, themeOf, staticModel, listen, bytesOf, floatsOf, doublesOf, integersOf, inflate, formatBytes, formatMilliseconds, stackOf, eventName, stepText,
 };

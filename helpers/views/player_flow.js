@@ -24,6 +24,9 @@ function breadcrumbs(run, event, go) {
     : h("button", { class: "quiet", "aria-current": one === event ? "step" : null, onclick: () => go(one) }, dataText(shortName(run, one)))));
 }
 
+const TENSOR_TITLE = "Tensor of the checkpoint";
+const MOST_CARDS = 8; // of a module's weights
+
 // What flows -----------------------------------------------------------------------------------------------------------
 
 /** The panel on the right: tensors and values of a step, changes marked. `against`: {run, event, label} or null. */
@@ -137,10 +140,22 @@ function nothingFlowed(run, event, flow) {
 }
 
 function ledgerSection(run, event) {
-  if (!run.loads.length || (run.stage[event] !== LOADING_STAGE && !isModuleCall(run, event))) return null;
-  let rows = ledgerOf(run, event);
-  if (!rows.length && run.stage[event] === LOADING_STAGE) rows = [ledgerAtTime(run, event)].filter(Boolean);
-  return rows.length ? section(isModuleCall(run, event) ? "Its weights, as loaded" : "Tensor of the checkpoint", rows.slice(0, 8).map((row) => ledgerCard(run, row))) : null;
+  const rows = ledgerShown(run, event);
+  return rows.length ? section(isModuleCall(run, event) ? "Its weights, as loaded" : TENSOR_TITLE, rows.map((row) => ledgerCard(run, row))) : null;
+}
+
+function ledgerShown(run, event) {
+  const loading = run.stage[event] === LOADING_STAGE;
+  if (!run.loads.length || !(loading || isModuleCall(run, event))) return [];
+  const rows = ledgerOf(run, event).slice(0, MOST_CARDS);
+  return !rows.length && loading ? [ledgerAtTime(run, event)].filter(Boolean) : rows;
+}
+
+/** The card of a tensor that was searched for, above all else; it is moved there where the step shows it already. */
+function tensorFirst(flow, run, event, row) {
+  const rows = ledgerShown(run, event);
+  const own = rows.length === 1 && rows[0] === row;
+  flow.prepend(own ? flow.querySelector(".ledger").parentElement : section(TENSOR_TITLE, ledgerCard(run, row)));
 }
 
 /** One row of the loading ledger, all of it. */

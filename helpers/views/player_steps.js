@@ -172,8 +172,29 @@ function ledgerOf(run, event) {
   }
   const texts = new Set(run.valueLists[events.arguments[event]].map(([, value]) => value).filter((value) => typeof value === "string"));
   const named = run.loads.filter((row) => texts.has(row.parameter) || texts.has(row.key));
-  const near = named.find((row) => row.placed !== null && row.placed / NANOSECONDS >= events.start[event] - 1e-3);
-  return [near ?? named[0]].filter(Boolean);
+  return named.length > 1 ? [ofTheSameLoad(run, event, named)] : named;
+}
+
+/** Of rows with one name, that of the event's own load. */
+function ofTheSameLoad(run, event, rows) {
+  return inTheSameCall(run, rows.map((row) => ({ one: row, moments: [run.events.start[event], momentOf(row)] })));
+}
+
+const momentOf = (row) => (row.placed ?? row.finished ?? 0) / NANOSECONDS;
+
+/** Of {one, moments}, the `one` whose two moments lie in the shortest call around both: the same load's; else nearest. */
+function inTheSameCall(run, candidates) {
+  const { start, end } = run.events;
+  const ranked = candidates.map(({ one, moments }) => {
+    const [from, to] = [Math.min(...moments), Math.max(...moments)];
+    let shortest = Infinity;
+    for (let around = 0; around < run.count && start[around] <= from; around++) {
+      if (end[around] >= to) shortest = Math.min(shortest, end[around] - start[around]);
+    }
+    return { one, shortest, distance: to - from };
+  });
+  const isNearer = (one, other) => (one.shortest === other.shortest ? one.distance < other.distance : one.shortest < other.shortest);
+  return ranked.reduce((best, one) => (isNearer(one, best) ? one : best)).one;
 }
 
 const moduleOfParameter = (name) => name.slice(0, Math.max(0, name.lastIndexOf(".")));
@@ -186,8 +207,8 @@ function ledgerAtTime(run, event) {
 }
 
 /**
- * The event in which a tensor of the ledger was placed: of the load's events that were given its name the nearest in
- * time, else the one that its thread was in while reading it; -1: none.
+ * The event in which a tensor of the ledger was placed: of the load's events that were given its name the nearest one,
+ * else the one that its thread was in while reading it; -1: none.
  */
 function eventOfLedger(run, row) {
   const { events } = run;
@@ -195,13 +216,13 @@ function eventOfLedger(run, row) {
   run.valueLists.forEach((list, index) => {
     if (list.some(([, value]) => value !== null && (value === row.parameter || value === row.key))) naming.add(index);
   });
-  const moment = (row.placed ?? row.finished ?? 0) / NANOSECONDS;
-  let best = -1;
+  const moment = momentOf(row);
+  const named = [];
   for (let event = 0; event < run.count; event++) {
-    if (run.stage[event] !== LOADING_STAGE || !naming.has(events.arguments[event])) continue;
-    if (best < 0 || Math.abs(events.end[event] - moment) < Math.abs(events.end[best] - moment)) best = event;
+    if (run.stage[event] === LOADING_STAGE && naming.has(events.arguments[event])) named.push({ one: event, moments: [events.end[event], moment] });
   }
-  if (best >= 0) return best;
+  if (named.length) return inTheSameCall(run, named);
+  let best = -1;
   for (let event = 0; event < run.count; event++) {
     if (run.stage[event] === LOADING_STAGE && events.start[event] <= moment && moment <= events.end[event]) best = event;
   }
