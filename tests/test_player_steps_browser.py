@@ -99,3 +99,24 @@ def test_from_a_call_of_the_prefill_to_the_same_in_the_decode_step_and_back(open
     assert page.get_by_role("button", name="Next occurrence").count() == 0  # of two
     page.get_by_role("button", name="go there").click()
     assert counter(page) == prefill
+
+
+ADDRESS_GIVEN_BEFORE_THE_LAST_STEP_IS_WRITTEN = """async (address) => {
+  const [real, waiting] = [globalThis.setTimeout, []];
+  globalThis.setTimeout = (work) => waiting.push(work);
+  document.querySelector('button[aria-label="Forward"]').click();
+  globalThis.setTimeout = real;
+  const heard = new Promise((done) => addEventListener("hashchange", () => setTimeout(done), { once: true }));
+  location.hash = address;
+  waiting.forEach((work) => work());
+  await heard;
+  return waiting.length;
+}"""
+
+
+@pytest.mark.parametrize(("address", "shown"), [("#step=40", 40), ("#elsewhere", 1)])
+def test_an_address_is_followed_although_the_step_before_waits_to_be_written(open_player, address, shown):
+    page = open_player(fragment="#step=0")
+    assert page.evaluate(ADDRESS_GIVEN_BEFORE_THE_LAST_STEP_IS_WRITTEN, address) > 0
+    assert counter(page) == shown
+    assert page.evaluate("location.hash") == address

@@ -42,6 +42,18 @@ function stepInAddress(isLive, name, sides, state, travel) {
     history.replaceState(history.state, "", addressOfSteps(steps));
   }
 
+  /** This player's part of the address, as text; null where the address leads to something else. */
+  function part() {
+    const steps = stepsOfAddress(location.hash);
+    return steps && JSON.stringify(steps.get(name) ?? "");
+  }
+
+  /** Later, when the walk rests; not where the address has changed by then: the reader goes there, we hear of it next. */
+  function putLater() {
+    const before = part();
+    timer = setTimeout(() => part() === before && put(), ADDRESS_DELAY);
+  }
+
   const changed = () => {
     const asked = read();
     if (!asked || (asked.side === state.active && samePosition(asked.position, sides[asked.side].position))) return;
@@ -55,7 +67,7 @@ function stepInAddress(isLive, name, sides, state, travel) {
       clearTimeout(timer);
       if (isLive || (!now && !stepsOfAddress(location.hash))) return;
       if (now) put();
-      else timer = setTimeout(put, ADDRESS_DELAY);
+      else putLater();
     },
     stop() {
       clearTimeout(timer);
