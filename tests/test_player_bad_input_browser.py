@@ -5,7 +5,7 @@ import pytest
 from helpers import record
 from helpers.recording import Recording
 from helpers.views import explorers, player, player_payload
-from tests.player_pages import event_of
+from tests.player_pages import event_of, until_event
 
 pytestmark = pytest.mark.browser
 
@@ -39,7 +39,7 @@ def test_hostile_content_is_text_everywhere(open_player, player_run, tmp_path):
     page = open_player(player.step_through(copy).to_html())
     for event in (0, *player_run.find(stage=9)["event"].iloc[[0]], event_of(player_run, "mlp", 0)):
         page.evaluate(f"location.hash = '#step={event}'")
-        page.wait_for_timeout(60)
+        until_event(page, event)
         assert page.locator(".explorer img").count() == 0
         assert "<img src=x onerror=" in page.inner_text(".source-title")
         for hidden in ("\u202e", "\x00", "\x1b"):

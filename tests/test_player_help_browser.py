@@ -107,12 +107,10 @@ def test_a_jump_shows_its_line_among_enough_others(open_player, player_run, play
     search(page, "is_sharded = True").filter(has_text="ran").first.click()
     line = page.locator(".line.current")
     assert "is_sharded = True" in line.inner_text()
-    page.wait_for_timeout(100)  # the room is measured after the step
-    assert line.evaluate(IN_VIEW)
+    page.wait_for_function(IN_VIEW, arg=line.element_handle())  # the room is measured after the step
     assert page.locator(".source-lines").evaluate("one => one.clientHeight") >= LEAST_LINES * 18
     page.set_viewport_size({"width": width, "height": height - 60})
-    page.wait_for_timeout(100)
-    assert line.evaluate(IN_VIEW)
+    page.wait_for_function(IN_VIEW, arg=line.element_handle())
 
 
 # keys ----------------------------------------------------------------------------------------------------------------

@@ -182,7 +182,7 @@ def test_a_vocabulary_of_any_size(open_sampling, vocabulary):
             for place, most in ((1, 0.011), (2, 0.0011)):  # bits and percent, as rounded for display
                 assert abs(float(own[place].strip("<%")) - float(theirs[place].strip("<%"))) <= most
             kept, right = (int(one[0].replace(",", "")) for one in (own, theirs))
-            assert abs(kept - right) <= 0.016 * right * (vocabulary > 1024)  # a bin of the tail
+            assert abs(kept - right) <= 0.001 * right  # in 300,000 flat ones top_p cuts where float32 sums have drifted
     assert page.locator(".token-row:not(.rest)").count() == min(12, vocabulary)
     assert page.locator(".token-row.rest").count() == (vocabulary > 12)
     page.get_by_role("button", name="Draw 1,000").click()
