@@ -2,13 +2,15 @@
 
 // What the step is for -------------------------------------------------------------------------------------------------
 
+const THE_ARTICLE = "The article “HuggingFace Transformers” (2024-12-20), on transformers 4.47.1, where this suite begins";
+
 function purposeOf(run, event) {
   const landmarks = landmarksOfEvent(run, event);
   if (!landmarks.length) return null;
   return landmarks.map(({ id, role, article_name: article, in_article: inArticle, note }) =>
     h("div", { class: "purpose" },
       h("p", {}, h("span", { class: "landmark-mark", "aria-hidden": "true" }, "◆"), h("strong", {}, ` ${sentence(role)} `), h("code", { class: "muted" }, id), " "),
-      inArticle && article ? h("p", { class: "muted" }, "· The article calls it ", h("code", {}, visible(article)), ". ") : null,
+      inArticle && article ? h("p", { class: "muted" }, "· ", h("abbr", { title: THE_ARTICLE }, "The article"), " calls it ", h("code", {}, visible(article)), ". ") : null,
       note ? h("details", {}, h("summary", {}, "more"), h("p", { class: "muted" }, visible(note))) : null));
 }
 

@@ -74,6 +74,7 @@ function aboutDialog(sides) {
     const missing = guide.zooms.filter((zoom) => !run.zoom.includes(zoom));
     return h("section", {}, sides.length > 1 ? h("h3", {}, visible(label)) : null,
       h("p", {}, `${formatNumber(run.count)} events, ${formatNumber(run.loads.length)} tensors in the loading ledger${statusesText(run)}, ${formatNumber(run.lines.length)} lines, ${run.steps.length} generation steps of which ${run.steps.filter((row) => row.kept).length} in full.`),
+      h("p", { class: "muted" }, `${THE_ARTICLE}: what it calls a step stands with the step.`),
       run.warnings.map((warning) => h("p", { class: "warning" }, "Warning: ", dataText(warning))),
       h("table", { class: "grid" }, h("tbody", {}, facts.map(([name, value]) => h("tr", {}, h("th", { scope: "row" }, dataText(name)), h("td", {}, dataText(Array.isArray(value) ? value.join(", ") || "none" : pythonText(value))))))),
       h("p", {}, h("strong", {}, "Recorded: "), run.zoom.join(", ") || "landmarks"),
