@@ -19,7 +19,7 @@ from helpers.project import ROOT
 
 FOLDER = "notebooks"
 PATTERN = "[0-9][0-9]_*.ipynb"
-CELL_TIMEOUT_SECONDS = 120
+CELL_TIMEOUT_SECONDS = 600
 """The limit for one cell, here and (by pyproject.toml) for nbval."""
 
 COMMITTED_ENVIRONMENT = {

@@ -14,6 +14,9 @@ import pytest
 
 from helpers.project import ROOT
 
+PAGE_MILLISECONDS = 120_000
+"""The longest that a page is waited for: a busy machine's browser, not a reader's patience."""
+
 JAVASCRIPT = ROOT / "tests" / "javascript"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 MAC_CHROME = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
@@ -71,7 +74,9 @@ def browser():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=executable, headless=True, args=OPTIONS)
+        launched = playwright.chromium.launch(
+            executable_path=executable, headless=True, args=OPTIONS, timeout=PAGE_MILLISECONDS
+        )
         yield launched
         launched.close()
 
@@ -94,6 +99,7 @@ def offline_page(browser, tmp_path):
             offline=True,
             accept_downloads=True,
         )
+        context.set_default_timeout(PAGE_MILLISECONDS)
         page = context.new_page()
         page.requests, page.problems = [], []
         own = path.as_uri()
@@ -121,6 +127,16 @@ def offline_page(browser, tmp_path):
     assert [problems for _, problems in told] == [[]] * len(told)
 
 
+def npm_install(npm: str, package: str, folder: Path) -> None:
+    """Install a package of npm in the folder; a network that fails once is asked again."""
+    command = [npm, "install", "--no-package-lock", "--no-audit", "--no-fund", package]
+    for _ in range(3):
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+        if done.returncode == 0:
+            return
+    raise AssertionError(f"npm cannot install {package}: {done.stderr[-2000:]}")
+
+
 @pytest.fixture(scope="session")
 def axe_script(tmp_path_factory) -> str:
     """The text of axe-core, in the version that package.json pins."""
@@ -129,8 +145,7 @@ def axe_script(tmp_path_factory) -> str:
         _missing("npm is not installed", "TRACE_REQUIRE_NPM")
     version = json.loads((ROOT / "package.json").read_text(encoding="utf-8"))["devDependencies"]["axe-core"]
     folder = tmp_path_factory.mktemp("axe")
-    command = [npm, "install", "--no-package-lock", "--no-audit", "--no-fund", f"axe-core@{version}"]
-    subprocess.run(command, cwd=folder, check=True, timeout=120, capture_output=True)
+    npm_install(npm, f"axe-core@{version}", folder)
     return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
 
 

@@ -67,6 +67,7 @@ class Lab:
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("console", self._heard)
         self.page.on("request", self._requested)
+        self.page.set_default_timeout(START_SECONDS * 1000)
         self.page.goto(address)
         self.page.wait_for_selector(".jp-NotebookPanel .jp-Cell", timeout=START_SECONDS * 1000)
 

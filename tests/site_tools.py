@@ -11,6 +11,7 @@ import pytest
 
 from helpers import notebooks
 from helpers.site import build, executions
+from tests.explorer_tools import PAGE_MILLISECONDS
 
 SETTINGS_OF_THE_READER = ("TRACE_MODEL", "TRACE_DEVICE", "TRACE_DTYPE", "TRACE_EXPLORERS")
 """Tests choose model, device and dtype themselves. TRACE_CACHE stays: the demo checkpoint is there."""
@@ -36,6 +37,7 @@ def open_offline(browser):
     def start(file: Path, within: Path, width: int = 1440, dark: bool = False, fragment: str = ""):
         scheme = "dark" if dark else "light"
         context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True)
+        context.set_default_timeout(PAGE_MILLISECONDS)
         contexts.append(context)
         page = context.new_page()
         page.requests, page.problems = [], []
@@ -61,12 +63,16 @@ def open_offline(browser):
         context.close()
 
 
+ALIVE = ".explorer .player, .explorer .sampling"
+"""What an explorer shows when its data is unpacked."""
+
+
 def mount_explorers(page) -> None:
     """Scroll to each explorer, so that it is there, and back to the top."""
     twins = page.locator(".explorer-twin")
     for number in range(twins.count()):
         twins.nth(number).scroll_into_view_if_needed()
-        twins.nth(number).locator("section.explorer").wait_for()
+        twins.nth(number).locator(ALIVE).first.wait_for()
     page.evaluate("scrollTo(0, 0)")
 
 

@@ -100,7 +100,7 @@ def test_the_set_up_cell_makes_a_fresh_machine_ready(tmp_path):
     variables["TRACE_CACHE"] = str(tmp_path / "cache")
     result = subprocess.run(
         [str(environment / "bin" / "python"), "-c", f"{cell}\n{then}"],
-        cwd=machine, env=variables, capture_output=True, text=True, timeout=300, check=False,
+        cwd=machine, env=variables, capture_output=True, text=True, timeout=900, check=False,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr[-3000:]
     ready = result.stdout.strip().splitlines()[-1].split()

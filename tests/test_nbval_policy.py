@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from helpers import notebooks
 from helpers.project import ROOT
 from tests.notebook_files import code_cell, result_output, text_output, write
 
@@ -90,6 +91,6 @@ def test_the_kernel_is_this_python_whatever_the_notebook_names(nbval, tmp_path):
     assert result.returncode == 0, result.stdout
 
 
-def test_the_limit_of_a_cell_is_two_minutes(pytestconfig):
-    assert pytestconfig.getoption("nbval_cell_timeout") == 120
+def test_the_limit_of_a_cell_is_ten_minutes(pytestconfig):
+    assert pytestconfig.getoption("nbval_cell_timeout") == notebooks.CELL_TIMEOUT_SECONDS == 600
     assert pytestconfig.getoption("nbval_current_env") is True

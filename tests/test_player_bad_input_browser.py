@@ -46,6 +46,7 @@ def test_hostile_content_is_text_everywhere(open_player, player_run, tmp_path):
             assert hidden not in page.inner_text(".explorer")
         assert "⟨U+202E⟩" in page.inner_text(".flow") + page.inner_text(".source-title")
     page.get_by_label("Search the recording").fill("<img")
+    page.locator(".row.found").first.wait_for()
     assert page.get_by_role("treeitem").count() > 3
     page.get_by_role("button", name="About").click()
     assert "<img src=x" in page.get_by_role("dialog", name="About this recording").inner_text()

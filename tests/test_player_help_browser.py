@@ -110,6 +110,7 @@ def test_a_jump_shows_its_line_among_enough_others(open_player, player_run, play
     page.wait_for_function(IN_VIEW, arg=line.element_handle())  # the room is measured after the step
     assert page.locator(".source-lines").evaluate("one => one.clientHeight") >= LEAST_LINES * 18
     page.set_viewport_size({"width": width, "height": height - 60})
+    page.wait_for_function("height => innerHeight === height", arg=height - 60)
     page.wait_for_function(IN_VIEW, arg=line.element_handle())
 
 

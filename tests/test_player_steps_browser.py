@@ -4,11 +4,9 @@ import re
 
 import pytest
 
-from tests.player_pages import counter, event_of, focus_walk, state_after, until_behind
+from tests.player_pages import counter, event_of, focus_walk, state_after, until_behind, until_event
 
 pytestmark = pytest.mark.browser
-
-ADDRESS_RESTS = 600  # milliseconds after which the address has the step
 
 
 @pytest.mark.parametrize(
@@ -26,7 +24,8 @@ def test_each_control_does_the_same_by_mouse_and_by_key(open_player, player_run,
     page.get_by_role("button", name=button, exact=True).click()
     by_mouse = state_after(page)
     assert by_mouse != before or "Nothing was recorded" in page.inner_text(".message")
-    page.wait_for_timeout(ADDRESS_RESTS)
+    page.evaluate("location.hash = '#step=0'")  # the address that it has already would be no change
+    until_event(page, 0)
     page.evaluate(f"location.hash = '#step={begin}'")
     page.wait_for_function("text => document.querySelector('.counter').textContent === text", arg=before[0])
     focus_walk(page)

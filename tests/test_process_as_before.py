@@ -1,6 +1,7 @@
 """The process is as before after a recording, however it ended; and the program's results are the same bit by bit."""
 
 import contextlib
+import faulthandler
 import gc
 import os
 import signal
@@ -83,6 +84,10 @@ GLOBAL_HOOKS = [name for name in vars(torch.nn.modules.module) if name.startswit
 
 def interpreter_state(model) -> dict:
     """Everything that a recording could leave behind, to be compared by identity: {what: {where: object}}."""
+    gc.collect()  # files of earlier tests that nobody holds
+    for thread in threading.enumerate():
+        if thread.name.startswith("ThreadPoolExecutor"):
+            thread.join(1)  # transformers lets the pool of a load end by itself
     modules = dict(model.named_modules())
     state = {
         "signal handler": {"SIGINT": signal.getsignal(signal.SIGINT)},
@@ -236,9 +241,11 @@ def test_ctrl_c_at_any_moment(model, tokenizer):
     def interrupt(number, frame):
         raise KeyboardInterrupt
 
+    endings = set()
     previous = signal.signal(signal.SIGALRM, interrupt)
     try:
         for attempt in range(8):
+            faulthandler.dump_traceback_later(120, exit=True)  # a lock that stays taken would hold it for ever
             with contextlib.suppress(KeyboardInterrupt), record(steps=None) as recording:
                 signal.setitimer(signal.ITIMER_REAL, 0.01 + 0.013 * attempt)
                 for _ in range(3):
@@ -246,9 +253,12 @@ def test_ctrl_c_at_any_moment(model, tokenizer):
                 signal.setitimer(signal.ITIMER_REAL, 0)  # a fast machine is done: the end is not interrupted
             assert recording.finished
             recording.landmarks()
+            endings.add(recording.environment.get("ended_by"))
     finally:
+        faulthandler.cancel_dump_traceback_later()
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
+    assert "KeyboardInterrupt" in endings
     assert_same(before, interpreter_state(model))
     with record() as recording:  # and the next one is right
         generate(model, tokenizer)

@@ -222,7 +222,7 @@ def test_a_known_allocation_is_seen_in_the_memory_series():
     with record() as recording:
         held = torch.ones(256 * 2**20, dtype=torch.uint8)
     gained = recording.memory()["anonymous"].iloc[-1] - recording.memory()["anonymous"].iloc[0]
-    assert held.nbytes <= gained <= held.nbytes * 1.1
+    assert held.nbytes * 0.98 <= gained <= held.nbytes * 1.1
 
 
 # refusals ------------------------------------------------------------------------------------------------------------

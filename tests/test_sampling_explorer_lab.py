@@ -102,9 +102,11 @@ def until_chain_is_pythons(page, pair) -> None:
 def every_setting_by_mouse_and_by_key(page, pair) -> None:
     """Each slider, moved by the mouse and by a key, changes the numbers to those that Python gives for the same."""
     box = page.get_by_label("do_sample")
-    for way in (box.click, lambda: (box.focus(), page.keyboard.press("Space"))):
+    shown = "document.querySelectorAll('table.chain tbody tr').length"
+    before = page.evaluate(shown)
+    for way, wanted in ((box.click, "!=="), (lambda: (box.focus(), page.keyboard.press("Space")), "===")):
         way()
-        page.wait_for_function("document.querySelectorAll('table.chain tbody tr').length !== 2")
+        page.wait_for_function(f"{shown} {wanted} {before}", timeout=ANSWER_MILLISECONDS)
     for name in (one for one in sampling.parameter_names() if one != "do_sample"):
         slider = page.get_by_label(f"{name}, slider")
         slider.scroll_into_view_if_needed()
@@ -123,6 +125,11 @@ def every_setting_by_mouse_and_by_key(page, pair) -> None:
             )
             until_chain_is_pythons(page, pair)
         page.get_by_role("button", name=f"{name}: back to the default").click()
+        page.wait_for_function(
+            "name => !document.querySelector('.python').innerText.includes(name)",
+            arg=f"{name}=",
+            timeout=ANSWER_MILLISECONDS,
+        )
         until_chain_is_pythons(page, pair)
 
 

@@ -101,10 +101,12 @@ def test_a_node_clicked_while_the_kernel_is_at_work_is_gone_to(slow):
 def test_what_is_done_behind_a_clicked_node_is_done_there(slow):
     place, requests, answer = slow
     place.get_by_role("button", name="Append greedy").click()
+    place.get_by_text("Waiting for the kernel").wait_for()  # what it moves has moved
     place.locator(".tree-node", has_text="prompt").click()
     answer()  # of the first; the node is asked for
     place.get_by_label("top_k", exact=True).fill("7")
     place.get_by_label("top_k", exact=True).press("Enter")
+    place.get_by_text("Waiting for the kernel").wait_for()
     place.locator("button.token-row").nth(3).click()
     for _ in range(3):
         answer()

