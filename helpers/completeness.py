@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .events import MODULE, RETURNED
+from .events import MODULE, NOT_OBSERVED, RETURNED
 from .folding import ranges
 from .recording import Recording
 
@@ -20,14 +20,23 @@ _MOST_NAMED = 3
 OUTERMOST = ""  # the path of the model itself: a step that was left after its first module has another
 
 
-def gaps(recording: Recording, new_tokens: dict[int, int], compiled: list[str]) -> list[str]:
+def gaps(
+    recording: Recording,
+    new_tokens: dict[int, int],
+    compiled: list[str],
+    forwards_inside: dict[str, dict[int, int]],
+) -> list[str]:
     """One sentence per gap. `new_tokens`: of each generation that returned, by its number, the tokens that it gave
-    each sequence; `compiled`: paths of compiled modules."""
+    each sequence; `compiled`: paths of compiled modules; `forwards_inside`: the same without module events, by path the
+    watched functions that are forwards inside it, and how many modules of the model have each."""
     found = _tokens_without_a_step(recording, new_tokens)
     with_modules = "modules" in recording.environment["zoom"]
     blind = _steps_without_modules(recording) if with_modules else _steps_without_forward(recording)
     found += blind
-    silent = [] if blind else [path for path in compiled if _is_silent(recording, path)]
+    if blind:
+        return found
+    silent = [path for path in compiled if _is_silent(recording, path)]
+    silent += [path for path, forwards in forwards_inside.items() if _are_missing(recording, forwards)]
     if silent:
         names = ", ".join(repr(path) if path else "the model" for path in silent[:_MOST_NAMED])
         more = f" and {len(silent) - _MOST_NAMED} more" if len(silent) > _MOST_NAMED else ""
@@ -40,6 +49,17 @@ def _is_silent(recording: Recording, path: str) -> bool:
     inside = [index for index, name in enumerate(recording.paths) if _is_inside(name, path)]
     seen = recording.events["path"]
     return bool(inside) and recording.paths.index(path) in seen and not np.isin(seen, inside).any()
+
+
+def _are_missing(recording: Recording, forwards: dict[int, int]) -> bool:
+    """Whether each of these forwards was called less often than once per step and module that has it."""
+    rows, events = recording.step_rows, recording.events
+    whole = (rows["kept"] == 1) & (rows["tokens"] > 0)
+    in_a_step = events["step"] != NOT_OBSERVED
+    return bool(forwards) and all(
+        (in_a_step & (events["function"] == function)).sum() < whole.sum() * count
+        for function, count in forwards.items()
+    )
 
 
 def _is_inside(name: str, path: str) -> bool:

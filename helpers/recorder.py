@@ -200,6 +200,9 @@ class Recorder(AbstractContextManager):
             probe.watches[id(watch.code)] = watch
             self._values = ValuesProbe() if "values" in self._zoom else None
             watch.measure = self._values.module_returned if self._values else None
+        else:
+            for code, hooks in watches.codes({"gen.generate": (self._weights.generation_begins, None)}):
+                probe.tell(code, *hooks)
         self._sampling = self._watch_the_sampling(probe, watches) if "sampling" in self._zoom else None
         return probe
 
@@ -258,10 +261,21 @@ class Recorder(AbstractContextManager):
         if self._version_warning:
             recording.warnings.append(self._version_warning)
         _hide_secrets(recording, self._describer.secrets)
-        found = [*self._unobserved.values(), *gaps(recording, self._tracker.new_tokens, self._weights.compiled)]
+        found = [
+            *self._unobserved.values(),
+            *gaps(recording, self._tracker.new_tokens, self._weights.compiled, self._forwards_inside()),
+        ]
         recording.warnings.extend(found)
         recording.finished = True
         return found
+
+    def _forwards_inside(self) -> dict[str, dict[int, int]]:
+        """WeightsProbe.forwards_inside by function, of the functions that are watched."""
+        known = self._functions.known
+        return {
+            path: {known(code): count for code, count in forwards.items() if known(code) is not None}
+            for path, forwards in self._weights.forwards_inside.items()
+        }
 
     def _seen_functions(self) -> set[int]:
         landmark_functions = {status.function for status in self.recording.landmark_statuses}

@@ -242,6 +242,29 @@ def test_a_model_of_which_one_layer_is_compiled(model):
     assert "model.layers.1.mlp" not in paths
 
 
+def first_layer(model):
+    model.model.layers[0].compile(backend="eager")
+
+
+def every_layer(model):
+    for layer in model.model.layers:
+        layer.compile(backend="eager")
+
+
+@pytest.mark.slow
+@COARSE
+@pytest.mark.parametrize("compile_it", [first_layer, every_layer])
+def test_layers_compiled_one_by_one_are_told_without_modules_too(model, compile_it, zoom):
+    compile_it(model)
+    with pytest.warns(UserWarning, match=r"calls inside 'model.layers.0'.* are missing"):
+        recording, _ = recorded(model, zoom=zoom)
+    assert len(recording.warnings) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with torch.compiler.set_stance("force_eager"):
+            recorded(model, zoom=zoom)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not IS_5, reason="before, generate() compiles for CUDA alone")
 def test_a_static_cache_that_generate_compiles_by_itself(model):

@@ -34,6 +34,10 @@ class FunctionTable:
             )
         return index
 
+    def known(self, code: types.CodeType) -> int | None:
+        """Index of the row of this code object; None for one that was not asked for yet."""
+        return self._by_code.get(id(code))
+
     def of_builtin(self, target: str) -> int:
         """Index of the row of a builtin, named `module:qualname`."""
         index = self._by_builtin.get(target)

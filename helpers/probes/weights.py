@@ -6,7 +6,12 @@ from the hook, not from the parameter.
 
 from __future__ import annotations
 
+import types
+from collections import Counter
+
 import torch
+
+from ..landmarks import code_of
 
 from ..rows import WeightRow
 from .collectives import local_part
@@ -20,6 +25,9 @@ class WeightsProbe:
     def __init__(self) -> None:
         self.rows: list[WeightRow] = []
         self.compiled: list[str] = []
+        # without module events: of each compiled module the forwards inside it, and how many modules of its model
+        # have each of them
+        self.forwards_inside: dict[str, dict[types.CodeType, int]] = {}
         self.models: list[str] = []  # class and attention implementation of each model that was called
         self.problems: dict[str, str] = {}
 
@@ -36,6 +44,22 @@ class WeightsProbe:
             row = _row(path, module, counted)
             if row is not None:
                 self.rows.append(row)
+
+    @noting("compiled modules")
+    def generation_begins(self, frame: types.FrameType) -> None:
+        """generate() is called, in a recording without module events: which modules of its model are compiled."""
+        model = frame.f_locals["self"]
+        compiled = {path: module for path, module in model.named_modules() if is_compiled(module)}
+        if compiled:
+            everywhere = _forwards(model)
+            for path, module in compiled.items():
+                self.forwards_inside[path] = {code: everywhere[code] for code in _forwards(module)}
+
+
+def _forwards(model: torch.nn.Module) -> Counter[types.CodeType]:
+    """How many modules, this one included, have each code of a forward."""
+    codes = (code_of(type(module).forward) for module in model.modules())
+    return Counter(code for code in codes if code is not None)
 
 
 def is_compiled(module: torch.nn.Module) -> bool:
