@@ -12,7 +12,6 @@ from collections import Counter
 import torch
 
 from ..landmarks import code_of
-
 from ..rows import WeightRow
 from .collectives import local_part
 from .guard import noting
