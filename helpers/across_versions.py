@@ -105,7 +105,7 @@ def _told(text: str, ran: bool) -> str:
 def _name(function: Function, left: Function | None) -> str:
     """Its name, with its module where the name alone is that of the one before."""
     name = _short(function)
-    return name if left is None or name != _short(left) else f"{function.module.rpartition('.')[2]}:{name}"
+    return name if left is None or name != _short(left) else f"{function.module}:{name}"
 
 
 def _short(function: Function) -> str:

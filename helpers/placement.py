@@ -90,15 +90,33 @@ def _file_of(hook: object, name: str) -> str | None:
 
 
 def plan(
-    checkpoint: str | Path, *, dtype: torch.dtype = torch.float32, max_memory: MaxMemory | None = None
+    checkpoint: str | Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+    max_memory: MaxMemory | None = None,
+    strategy: str = "auto",
+    elsewhere: bool = False,
 ) -> dict[str, str | int]:
-    """The device map that from_pretrained would make for device_map="auto" within `max_memory`, without loading.
+    """The device map that from_pretrained would make for `device_map=strategy` within `max_memory`, without loading.
 
     The model is built from its config on the meta device. `max_memory`: bytes, or "2GiB", per device; None: what is
-    free now. Raises PlacementError when it names a device that is not here, or cannot hold the largest layer.
+    free now. `strategy`: one of STRATEGIES. `elsewhere`: `max_memory` is that of another machine, whose devices need
+    not be here. Raises PlacementError for a strategy that there is not, and when `max_memory` names a device that is
+    not here, or cannot hold the largest layer, and where the installed libraries plan for the GPUs of their own
+    machine only (transformers 4.x).
     """
+    if strategy not in STRATEGIES:
+        raise PlacementError(f"There is no strategy {strategy!r}: there are {', '.join(STRATEGIES)}.")
+    if elsewhere and max_memory is None:
+        raise PlacementError("elsewhere=True needs max_memory: what another machine has is not known here.")
     model = _empty(checkpoint, dtype)
-    return _planned(model, "auto", dtype, _checked_budget(model, dtype, max_memory))
+    limits = _checked_budget(model, dtype, max_memory, elsewhere=elsewhere)
+    try:
+        return _planned(model, strategy, dtype, limits)
+    except RuntimeError as error:  # it asks torch which accelerator a number stands for
+        if not elsewhere:
+            raise
+        raise PlacementError(f"This accelerate cannot plan for devices that are not here: {error}") from error
 
 
 def _planned(
@@ -214,7 +232,7 @@ def _check_map(model: PreTrainedModel, device_map: DeviceMap) -> None:
 
 
 def _checked_budget(
-    model: PreTrainedModel, dtype: torch.dtype, max_memory: MaxMemory | None
+    model: PreTrainedModel, dtype: torch.dtype, max_memory: MaxMemory | None, *, elsewhere: bool = False
 ) -> dict[str | int, int] | None:
     """`max_memory` in bytes, its devices as accelerate spells them: a GPU by its number.
 
@@ -226,7 +244,7 @@ def _checked_budget(
     if max_memory is None:
         return None
     present = [row.device for row in devices.describe_devices()]
-    for device in max_memory:
+    for device in () if elsewhere else max_memory:
         _check_device(device, present)
     sizes = compute_module_sizes(model, dtype=dtype)
     largest, names = get_max_layer_size(list(model.named_children()), sizes, _unsplit(model))

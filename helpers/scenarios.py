@@ -25,6 +25,7 @@ from .recording import Recording
 
 NEW_TOKENS = 3
 PROMPT = "The capital of France is"
+SHORTER_PROMPT = "Hello"
 SHARE_IN_MEMORY = 0.75
 """Of the weights' bytes, for load_auto: accelerate sets the largest layer aside, so that a part goes to disk."""
 
@@ -87,6 +88,8 @@ def _run_all(done: Scenarios, checkpoint: str, offload_folder: str) -> None:
     recorded("call", lambda: pipe(PROMPT))
     inputs = tokenizer(PROMPT, return_tensors="pt")
     recorded("greedy", lambda: model.generate(**inputs, do_sample=False, **length))
+    batch = tokenizer([PROMPT, SHORTER_PROMPT], padding=True, padding_side="left", return_tensors="pt")
+    recorded("padded", lambda: model(**batch))
     recorded("build_name", lambda: pipeline("text-generation", model=checkpoint, device="cpu"))
 
 

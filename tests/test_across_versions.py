@@ -74,7 +74,7 @@ def test_what_is_gone_or_not_yet_there_is_told(history):
 
 def test_a_function_of_the_same_name_elsewhere_has_its_module(history):
     assert history.loc["init.meta", OLDEST] == "init_empty_weights"
-    assert history.loc["init.meta", "4.57.6"] == "accelerate:init_empty_weights"
+    assert history.loc["init.meta", "4.57.6"] == "transformers.integrations.accelerate:init_empty_weights"
 
 
 def test_what_did_not_run_is_told(history):

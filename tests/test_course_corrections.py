@@ -16,7 +16,7 @@ WRONG = {
     "cached_file returns None": ("01", "None is given only where the caller allows it"),
     "sharded_metadata is the index": ("02", "total_size was lifted out of metadata"),
     "self(...) or model_forward": ("06", "model_forward(...) called the model itself: nothing compiled"),
-    "lines of another commit": ("10", "it is line 1081 in 4.47.1, and 755 behind the article's link"),
+    "lines of another commit": ("10", "it is line 1081 in 4.47.1, and not the 755 of the article's link"),
     "misspelt names": ("10", "no class has a name that the article misspells"),
     "accelerate is not needed": ("09", "without accelerate, a device_map is refused"),
     "7 * 4 = 28 GB": ("09", "in float32 they take 26.95 GB, which is 25.1 GiB"),

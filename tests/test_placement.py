@@ -171,6 +171,27 @@ def _module_of(name: str, plan: dict) -> str:
     return next(module for module in plan if not module or name.startswith(module))
 
 
+def test_two_gpus_that_are_not_here_share_a_model_with_auto_and_not_with_sequential(tiny_checkpoint, plain):
+    """accelerate balances over the GPUs of the budget, unless it is told to fill one after the other."""
+    weights = sum(parameter.numel() * parameter.element_size() for parameter in plain.parameters())
+    room = {"cuda:0": 2 * weights, 1: 2 * weights, "cpu": 2 * weights}
+    if compat.transformers_version() < (5,):
+        with pytest.raises(PlacementError, match="accelerate cannot plan for devices that are not here"):
+            placement.plan(tiny_checkpoint, max_memory=room, elsewhere=True)
+        return
+    balanced = placement.plan(tiny_checkpoint, max_memory=room, elsewhere=True)
+    filled = placement.plan(tiny_checkpoint, max_memory=room, elsewhere=True, strategy="sequential")
+    assert set(balanced.values()) == {0, 1}
+    assert set(filled.values()) == {0}
+
+
+def test_a_strategy_that_there_is_not_and_a_machine_of_which_nothing_is_told_are_refused(tiny_checkpoint):
+    with pytest.raises(PlacementError, match="no strategy 'fair': there are auto, balanced"):
+        placement.plan(tiny_checkpoint, strategy="fair")
+    with pytest.raises(PlacementError, match="needs max_memory"):
+        placement.plan(tiny_checkpoint, elsewhere=True)
+
+
 def test_auto_places_what_the_plan_says(tiny_checkpoint, plain, tmp_path):
     limit = {"cpu": int(0.75 * sum(parameter.numel() * 4 for parameter in plain.parameters()))}
     model = placement.load(tiny_checkpoint, device_map="auto", max_memory=limit, offload_folder=tmp_path / "offload")

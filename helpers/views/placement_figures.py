@@ -124,7 +124,7 @@ def _moved_by_part(recording: Recording) -> pd.Series:
 
 
 def rank_figure(
-    recording: Recording, step: int = 0, title: str = "Ranks as lanes: at each sum the faster one waits"
+    recording: Recording, step: int = 0, title: str = "Ranks as lanes: their layers, and the sums over both"
 ) -> Figure:
     """One lane per rank over the time of a generation step: the decoder layers, and in them the collectives (dark).
 
