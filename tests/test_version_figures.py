@@ -6,7 +6,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from helpers import across_versions
-from helpers.across_versions import FATES
+from helpers.across_versions import FATES, NONE
 from helpers.views import version_figures as figures
 from helpers.views.pictures import png
 
@@ -22,8 +22,12 @@ def test_there_is_a_cell_for_each_landmark_in_each_version_in_the_look_of_its_fa
     assert len(axes.patches) == len(fates) * len(versions)
     drawn = [(to_hex(patch.get_facecolor()), patch.get_hatch()) for patch in axes.patches]
     looks = {fate: (look["facecolor"].lower(), look.get("hatch")) for fate, look in figures.FATE_LOOKS.items()}
-    assert drawn == [looks[fate] for version in versions for fate in fates[version]]
-    assert len(set(looks.values())) == len(FATES)
+    lost = (figures.LOST["facecolor"].lower(), figures.LOST["hatch"])
+    pairs = [pair for version in versions for pair in zip(fates[version], fates[versions[0]], strict=True)]
+    assert drawn == [lost if fate == NONE != first else looks[fate] for fate, first in pairs]
+    assert len({*looks.values(), lost}) == len(FATES) + 1
+    assert lost in drawn
+    assert looks[NONE] in drawn
     assert [text.get_text() for text in axes.get_yticklabels()] == versions
     assert [int(text.get_text()) for text in axes.get_xticklabels()] == sorted(set(fates["stage"]))
 

@@ -20,7 +20,8 @@ FATE_LOOKS = {
     OTHER: {"facecolor": "#E69F00", "edgecolor": PAPER, "hatch": "/////"},
     NONE: {"facecolor": PAPER, "edgecolor": MUTED},
 }
-"""Told apart by colour, by hatch and by being empty."""
+LOST = {"facecolor": PAPER, "edgecolor": MUTED, "hatch": "xxxx"}
+"""Told apart by colour, by hatch and by being empty; LOST: no function any more, where the first version has one."""
 MARKERS = (("o", 13, "#0072B2"), ("s", 9, "#D55E00"), ("D", 5, "#009E73"), (".", 4, INK))
 """Marker, size and colour per version: nested, so that equal values show as rings within each other."""
 _GAP = 0.8  # between two stages, in cells
@@ -34,8 +35,9 @@ def fate_figure(fates: pd.DataFrame, title: str = "What became of the article's 
         figure = new_figure(9.2, 1.3 + 0.42 * len(versions))
         axes = figure.add_subplot()
         for row, version in enumerate(versions):
-            for place, fate in zip(places, fates[version], strict=True):
-                axes.add_patch(Rectangle((place, row - 0.36), 0.82, 0.72, lw=0.8, **FATE_LOOKS[fate]))
+            for place, fate, first in zip(places, fates[version], fates[versions[0]], strict=True):
+                look = LOST if fate == NONE != first else FATE_LOOKS[fate]
+                axes.add_patch(Rectangle((place, row - 0.36), 0.82, 0.72, lw=0.8, **look))
         axes.set_xlim(-0.5, places[-1] + 1.3)
         axes.set_ylim(len(versions) - 0.4, -0.6)
         axes.set_yticks(range(len(versions)), versions)
@@ -45,8 +47,9 @@ def fate_figure(fates: pd.DataFrame, title: str = "What became of the article's 
         for side in ("left", "bottom"):
             axes.spines[side].set_visible(False)
         axes.set_title(label(title))
-        handles = [Patch(label=fate, **FATE_LOOKS[fate]) for fate in FATES]
-        figure.legend(handles=handles, loc="outside lower left", ncols=len(FATES), frameon=False, fontsize=9.5)
+        names = {SAME: SAME, OTHER: OTHER, NONE: f"{NONE} yet"}
+        handles = [*(Patch(label=names[fate], **FATE_LOOKS[fate]) for fate in FATES), Patch(label="no longer", **LOST)]
+        figure.legend(handles=handles, loc="outside lower left", ncols=len(handles), frameon=False, fontsize=9.5)
     return figure
 
 
