@@ -10,6 +10,7 @@ What decides and what moves is accelerate's and transformers' own: nothing is pl
 from __future__ import annotations
 
 import itertools
+import logging
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -111,12 +112,18 @@ def plan(
         raise PlacementError("elsewhere=True needs max_memory: what another machine has is not known here.")
     model = _empty(checkpoint, dtype)
     limits = _checked_budget(model, dtype, max_memory, elsewhere=elsewhere)
+    accelerate = logging.getLogger("accelerate.utils.modeling")
+    level = accelerate.level
     try:
+        if elsewhere:
+            accelerate.setLevel(logging.ERROR)  # it warns of each device that is not here
         return _planned(model, strategy, dtype, limits)
     except RuntimeError as error:  # it asks torch which accelerator a number stands for
         if not elsewhere:
             raise
         raise PlacementError(f"This accelerate cannot plan for devices that are not here: {error}") from error
+    finally:
+        accelerate.setLevel(level)
 
 
 def _planned(

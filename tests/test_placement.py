@@ -171,7 +171,7 @@ def _module_of(name: str, plan: dict) -> str:
     return next(module for module in plan if not module or name.startswith(module))
 
 
-def test_two_gpus_that_are_not_here_share_a_model_with_auto_and_not_with_sequential(tiny_checkpoint, plain):
+def test_two_gpus_that_are_not_here_share_a_model_with_auto_and_not_with_sequential(tiny_checkpoint, plain, caplog):
     """accelerate balances over the GPUs of the budget, unless it is told to fill one after the other."""
     weights = sum(parameter.numel() * parameter.element_size() for parameter in plain.parameters())
     room = {"cuda:0": 2 * weights, 1: 2 * weights, "cpu": 2 * weights}
@@ -183,6 +183,7 @@ def test_two_gpus_that_are_not_here_share_a_model_with_auto_and_not_with_sequent
     filled = placement.plan(tiny_checkpoint, max_memory=room, elsewhere=True, strategy="sequential")
     assert set(balanced.values()) == {0, 1}
     assert set(filled.values()) == {0}
+    assert not caplog.records
 
 
 def test_a_strategy_that_there_is_not_and_a_machine_of_which_nothing_is_told_are_refused(tiny_checkpoint):
