@@ -1,6 +1,7 @@
 """The command line: `python -m helpers COMMAND`."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 
@@ -140,7 +141,12 @@ def main(arguments: list[str] | None = None) -> int:
     from helpers.site import SiteError
 
     try:
-        return options.run(options)
+        status = options.run(options)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # `… | head` has read enough; Python would complain once more when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (CheckpointError, DeviceError, ForecastError, LabError, RecordingError, SiteError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

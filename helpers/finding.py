@@ -14,6 +14,7 @@ from . import landmarks as landmark_table
 from .events import KINDS, NOT_OBSERVED, RecordingError
 from .queries import MILLISECOND, require_finished, require_kept, stage_around, stage_of_functions
 from .rank_columns import event_ranks, with_rank
+from .recorded_calls import of_landmark
 from .recording import Recording
 from .rows import Function, TensorSpec
 from .tables import Table
@@ -78,6 +79,8 @@ def _searched(function: Function) -> str:
 
 
 def _named(recording: Recording, name: str) -> np.ndarray:
+    if name in {status.id for status in recording.landmark_statuses}:
+        return of_landmark(recording, name)
     in_functions = _matching([_searched(function) for function in recording.functions], name)
     in_paths = _matching(recording.paths, name)
     return in_functions[recording.events["function"]] | in_paths[recording.events["path"]]

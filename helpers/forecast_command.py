@@ -15,7 +15,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         f"exit status: {FITS} it fits, {DOES_NOT_FIT} it does not, {NOT_KNOWN} it cannot be told, 1 an error"
     )
-    parser.add_argument("model", metavar="MODEL", help="a checkpoint's folder, a config.json, or a Hub id")
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="a checkpoint's folder, a config.json, a Hub id, or llama-2-7b for that shape without any file",
+    )
     parser.add_argument(
         "--dtype", metavar="DTYPE", help="float32, float16, bfloat16 or auto; else the library's default"
     )

@@ -53,12 +53,14 @@ class Source:
 
 
 def read(model: str | Path | PretrainedConfig) -> Source:
-    """The source of a forecast: a folder, a config.json, a Hub id, or a config object.
+    """The source of a forecast: a folder, a config.json, the name of a shape, a Hub id, or a config object.
 
     Raises CheckpointError when it is not there, is damaged or cannot be reached, or when its config does not say how
     large the model is.
     """
-    from transformers import PretrainedConfig
+    from transformers import LlamaConfig, PretrainedConfig
+
+    from helpers.checkpoints.shaped_build import SHAPES
 
     if isinstance(model, PretrainedConfig):
         _check_not_quantised(type(model).__name__, getattr(model, "quantization_config", None))
@@ -68,6 +70,8 @@ def read(model: str | Path | PretrainedConfig) -> Source:
         return Source(str(model), _config(path), None, "a config alone: no stored weights were read")
     if path.is_dir():
         return _from_folder(str(model), path)
+    if str(model) in SHAPES:
+        return Source(str(model), LlamaConfig(**SHAPES[str(model)]), None, "a shape alone: there are no stored weights")
     if choice.spelt_as_path(str(model)):
         raise CheckpointError(f"{model} does not exist: correct the path, {ANOTHER}")
     return _from_hub(str(model))

@@ -250,7 +250,8 @@ class Questions:
         """The events that are all of what is asked, in order, one row each.
 
         `name`: a part of the function's name, of its file or of the module's path in the model, in upper or lower
-        case. `shape`: a size that one dimension has (4096 or "4096"), or a whole shape ((1, 173, 576) or
+        case; or the id of a landmark ("smp.topk"), for its calls. `shape`: a size that one dimension has (4096 or
+        "4096"), or a whole shape ((1, 173, 576) or
         "(1, 173, 576)"); `dtype`: "float16" or torch.float16; `device`: "cuda" is any, "cuda:0" is one. Shape, dtype
         and device are those of one and the same tensor, among the inputs and outputs. `stage`: number or name; an event
         without a landmark of its own has the stage of the event around it. `thread`: a part of its name. `step`:
@@ -259,7 +260,8 @@ class Questions:
         Columns: event (for `source` and `tensors`), kind (call, module or builtin), function, path (of a module),
         location, thread, generation, step, inputs and outputs (name and shape), dtype and device (of the outputs, or
         where there are none the inputs), milliseconds (children included). Zoom: landmarks; modules for module calls.
-        Raises RecordingError when nothing or the impossible is asked, and for a step that was not kept in full.
+        Raises RecordingError when nothing or the impossible is asked, for a step that was not kept in full, and for a
+        landmark without a function in the recorded version.
         """
         from . import finding
 

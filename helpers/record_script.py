@@ -28,18 +28,23 @@ from typing import TYPE_CHECKING, NoReturn
 from . import first_import
 from .events import RecordingError
 from .process_group import own_rank, path_of_rank
-from .recorder_settings import DEFAULT_STEPS, ZOOMS, checked_zoom, steps_from_text
+from .recorder_settings import DEFAULT_STEPS, DEFAULT_ZOOM, ZOOMS, checked_zoom, steps_from_text
 
 if TYPE_CHECKING:
     from .recorder import Recorder
 
 SUFFIXES = (".json.gz", ".json")
 PAGE_SUFFIXES = (".html", ".htm")
-USAGE = """%(prog)s SCRIPT.py [ARGUMENT ...] -o FILE [--html PAGE] [--zoom ZOOM ...] [--steps N]
-       %(prog)s -o FILE [--html PAGE] [--zoom ZOOM ...] [--steps N] SCRIPT.py [ARGUMENT ...]"""
+USAGE = """%(prog)s SCRIPT.py [ARGUMENT ...] -o FILE [--html PAGE] [--zoom ZOOM]... [--steps N]
+       %(prog)s -o FILE [--html PAGE] [--zoom ZOOM]... [--steps N] SCRIPT.py [ARGUMENT ...]"""
 EXPLANATION = """What follows SCRIPT.py is the script's, up to the last -o (and --html PAGE right before it). A script
 that has such an option itself: name the recording before SCRIPT.py, then everything after it is the script's. The exit
 status is the script's; 2 where the script was not run."""
+
+
+ZOOM_HELP = f"""what is recorded beside landmarks, in place of {" and ".join(DEFAULT_ZOOM[1:])}, which are the default:
+give it once for each of {", ".join(ZOOMS)} (sampling: the chain of logits processors; values: minimum, maximum, mean
+and NaN of what each module gave back; `help(helpers.record)` tells of each)"""
 
 
 class ScriptError(RuntimeError):
@@ -64,7 +69,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", metavar="FILE", help="where the recording goes (.json.gz; .json: not compressed)"
     )
     parser.add_argument("--html", metavar="PAGE", help="write the run as one HTML page to step through, too (.html)")
-    parser.add_argument("--zoom", action="append", default=[], metavar="ZOOM", help=f"one of {', '.join(ZOOMS)}")
+    parser.add_argument("--zoom", action="append", default=[], metavar="ZOOM", help=ZOOM_HELP)
     parser.add_argument("--steps", metavar="N", help=f"generation steps kept in full, or all (default {DEFAULT_STEPS})")
 
 

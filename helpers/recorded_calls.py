@@ -45,16 +45,20 @@ def calls_of(recording: Recording, landmark: str, *, step: int | None = None) ->
     landmark without a function of its own in the recorded version, with the reason.
     """
     require_finished(recording)
+    chosen = of_landmark(recording, landmark)
+    if step is not None:
+        chosen &= recording.events["step"] == step
+    return [_call(recording, event) for event in np.flatnonzero(chosen).tolist()]
+
+
+def of_landmark(recording: Recording, landmark: str) -> np.ndarray:
+    """Which events are calls of this landmark. Raises as `calls_of` does."""
     status = _status(recording, landmark)
     if status.function == NOT_OBSERVED:
         raise RecordingError(f"{landmark} is not observed: {status.reason}")
-    columns = recording.events
-    chosen = columns["function"] == status.function
     if recording.functions[status.function].qualname == MODULE_CALL:
-        chosen = columns["kind"] == MODULE
-    if step is not None:
-        chosen &= columns["step"] == step
-    return [_call(recording, event) for event in np.flatnonzero(chosen).tolist()]
+        return recording.events["kind"] == MODULE
+    return recording.events["function"] == status.function
 
 
 def call_of(recording: Recording, landmark: str, *, step: int | None = None) -> RecordedCall:

@@ -152,6 +152,8 @@ class Recorder(AbstractContextManager):
     def _end(self, exception_type: type | None, exception: BaseException | None) -> None:
         self._probe.stop()
         self._probe.close_open_calls()
+        if self._interrupts.raised_in_callback:
+            self._probe.was_interrupted(goes_on=exception_type is not KeyboardInterrupt)
         if "memory" in self._zoom:
             self._memory.recount()
             self._memory.sample()

@@ -10,6 +10,10 @@ from .recording import Recording
 
 LANDMARK_COLUMNS = ["stage", "landmark", "calls", "milliseconds", "function", "location"]
 
+OF_STAGES = """Of a stage: its own time, without the stages within it, and what the process gained, or gave back, in it.
+Stage 2 has what from_pretrained does itself: pages of shards that were cast leave the process at its end."""
+OF_LANDMARKS = """Of a landmark: the time of all its calls, with what they call; calls in several threads overlap."""
+
 
 def overview(path: str | Path) -> str:
     """What is in the recording at `path`: its size, its warnings, its stages, and the landmarks that were called.
@@ -24,7 +28,8 @@ def overview(path: str | Path) -> str:
             repr(recording) + (f", ended by {ended}" if ended else ""),
             *(f"warning: {warning}" for warning in recording.warnings),
             _text(pd.DataFrame(recording.stages()).rename(columns={"memory": "memory (bytes)"})),
-            _text(landmarks) if len(landmarks) else "No landmark of the call path was called.",
+            OF_STAGES,
+            f"{_text(landmarks)}\n\n{OF_LANDMARKS}" if len(landmarks) else "No landmark of the call path was called.",
         ]
     )
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+LEAST_WITHOUT_UNIT = 2**20
+"""Bytes: a smaller number as text was meant in gigabytes."""
+
 
 def parse_size(text: str | int) -> int:
     """Bytes in "24GB" (10**9), "24GiB" (2**30), also K and M; a number is bytes. As accelerate reads `max_memory`.
 
-    Raises ValueError for anything else, and for what is not above 0.
+    Raises ValueError for anything else, for what is not above 0, and for a text like "24": few bytes, and hardly meant.
     """
     from accelerate.utils import convert_file_size_to_int
 
@@ -14,6 +17,8 @@ def parse_size(text: str | int) -> int:
     spelt = text.strip() if isinstance(text, str) else text
     if isinstance(spelt, str) and spelt.isascii() and spelt.isdecimal():
         spelt = int(spelt)
+        if 0 < spelt < LEAST_WITHOUT_UNIT:
+            raise ValueError(f"{advice}; without a unit it is bytes, and {spelt} of them hold no model")
     if isinstance(spelt, bool) or not isinstance(spelt, int | str):
         raise ValueError(advice)
     if isinstance(spelt, str):

@@ -9,7 +9,7 @@ import numbers
 from dataclasses import dataclass
 from html import escape
 
-from .events import RecordingError
+from .events import KINDS, NOT_OBSERVED, RecordingError
 from .installed_source import installed_text
 from .permalinks import permalink
 from .queries import require_finished
@@ -92,7 +92,7 @@ def source(recording: Recording, event: object) -> Source:
     if text is None or _is_another_function(recording, function):
         text, reason = installed_text(function, recording.environment)
         if text is None:
-            raise RecordingError(_why_missing(recording, index, reason))
+            raise RecordingError(_why_missing(recording, index, reason) + _caller_of_builtin(recording, int(event)))
     last_line = function.line + len(_lines(text)) - 1
     link, reason = permalink(function.file, function.line, last_line, recording.environment)
     executed = _executed_lines(recording, int(event))
@@ -113,6 +113,15 @@ def _is_another_function(recording: Recording, function: Function) -> bool:
         if (other.module, other.qualname) == (function.module, function.qualname)
     }
     return len(twins) > 1
+
+
+def _caller_of_builtin(recording: Recording, event: int) -> str:
+    """Where a builtin was called, whose source is what can be read; "" for anything else."""
+    parent = int(recording.events["parent"][event])
+    if KINDS[recording.events["kind"][event]] != "builtin" or parent == NOT_OBSERVED:
+        return ""
+    caller = recording.functions[recording.events["function"][parent]].qualname
+    return f" It was called within {caller}: see source({parent})."
 
 
 def _why_missing(recording: Recording, index: int, not_here: str) -> str:

@@ -1,12 +1,15 @@
-"""Table: a DataFrame whose text form is stable, so that notebooks compare equal on every machine.
+"""Table: a DataFrame that reads well as text and as HTML, and whose text in a notebook is stable.
 
 Times, memory, thread names and lines of source differ from run to run or from Python to Python, and move column
-widths. As text a Table leaves those columns out; in HTML, and in the DataFrame itself, they are there.
+widths. A notebook shows the HTML, with all columns; the text that it keeps beside it is what nbval compares, and is
+without them. Printed, and in a terminal, a Table has all of its columns.
 """
 
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Callable, Sequence
 from html import escape
 from typing import ClassVar
 
@@ -17,7 +20,7 @@ WIDEST_CELL = 120  # characters, in HTML; the DataFrame has all of them
 
 
 class Table(pd.DataFrame):
-    """A pandas DataFrame with `volatile` columns (names) that are shown in HTML only."""
+    """A pandas DataFrame with `volatile` columns (names), which the text that a notebook keeps is without."""
 
     _metadata: ClassVar[list[str]] = ["volatile"]
     volatile: tuple[str, ...] = ()
@@ -32,21 +35,31 @@ class Table(pd.DataFrame):
 
     @classmethod
     def of(cls, data, columns: list[str] | None = None, volatile: tuple[str, ...] = ()) -> Table:
-        """A Table of `data` (as for DataFrame) whose `volatile` columns stay out of the text form."""
+        """A Table of `data` (as for DataFrame); `volatile`: what differs from run to run."""
         table = cls(data, columns=columns)
         table.volatile = tuple(volatile)
         return table
 
     def __repr__(self) -> str:
-        stable = [name for name in self.columns if name not in self.volatile]
-        shown = pd.DataFrame(self)[stable]
-        if not stable:
-            return f"<table: {', '.join(map(str, self.columns))}>"
-        if shown.empty:
-            return f"<table of {len(self)} rows: {', '.join(map(str, stable))}>"
-        return shown.to_string(index=False, max_rows=MOST_ROWS, max_colwidth=48, na_rep="")
+        shown = pd.DataFrame(self).astype(object)
+        shown = shown.where(shown.notna(), "")
+        writers = {name: _for_people(write) for name in self.columns if (write := _formatter(name))}
+        return self._text(shown, self.columns, writers)
 
     __str__ = __repr__
+
+    def _repr_pretty_(self, printer, cycle: bool) -> None:
+        """What IPython shows as text: in a notebook beside the HTML, without volatile columns; else all."""
+        stable = [name for name in self.columns if name not in self.volatile]
+        printer.text(self._text(pd.DataFrame(self)[stable], stable) if _is_notebook() else repr(self))
+
+    def _text(self, shown: pd.DataFrame, names: Sequence[str], writers: dict[str, Callable] | None = None) -> str:
+        if not len(names):
+            return f"<table: {', '.join(map(str, self.columns))}>"
+        if shown.empty:
+            return f"<table of {len(self)} rows: {', '.join(map(str, names))}>"
+        named = not pd.api.types.is_integer_dtype(self.index)  # of set_index, describe() or a transposed table
+        return shown.to_string(index=named, max_rows=MOST_ROWS, max_colwidth=48, na_rep="", formatters=writers or None)
 
     def _repr_html_(self) -> str:
         head = "".join(f'<th scope="col" style="text-align:left">{escape(str(name))}</th>' for name in self.columns)
@@ -57,6 +70,17 @@ class Table(pd.DataFrame):
         note = f"<p>… and {rest:,} more rows</p>" if rest else ""
         table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
         return f'<div style="overflow-x:auto">{table}</div>{note}'
+
+
+def _is_notebook() -> bool:
+    """Whether IPython shows its results in a notebook, which has the HTML: not in a terminal."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None
+
+
+def _for_people(write: Callable[[object], str]) -> Callable[[object], str]:
+    """The formatter of a column for a cell of it that may be no number."""
+    return lambda value: write(value) if pd.api.types.is_number(value) else str(value)
 
 
 def _cell(name: str, value: object) -> str:

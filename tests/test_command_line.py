@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from helpers import __main__ as command_line
-from helpers import lab
+from helpers import lab, reference_recording
 from helpers.project import ROOT
 
 
@@ -108,6 +108,15 @@ def test_a_mistake_of_this_package_is_not_taken_for_a_missing_one(monkeypatch):
     monkeypatch.setattr(command_line, "COMMANDS", (("demo", "demo", lambda parser: run),))
     with pytest.raises(ModuleNotFoundError):
         command_line.main(["demo"])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no head on Windows")
+def test_a_reader_that_has_read_enough_is_no_error():
+    recording = reference_recording.path(reference_recording.ARTICLE_VERSION)
+    shown = f"{sys.executable} -m helpers show {recording} | head -n 1"
+    result = subprocess.run(shown, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert result.stdout.startswith("<Recording of transformers 4.47.1")
+    assert result.stderr == ""
 
 
 def test_an_interruption_ends_quietly(monkeypatch, capsys):

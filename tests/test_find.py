@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from IPython.lib.pretty import pretty
 
-from helpers import compat, record
-from helpers.events import RecordingError
+from helpers import compat, record, tables
+from helpers.events import NOT_OBSERVED, RecordingError
 from helpers.recording import Recording
 from tests.recorded_call import NEW_TOKENS, recorded_call
 
@@ -109,6 +110,22 @@ def test_a_thread_is_found_by_a_part_of_its_name(recording):
     assert recording.find(thread="no such thread").empty
 
 
+def test_the_id_of_a_landmark_finds_its_calls(recording):
+    calls = recording.landmarks().set_index("landmark")["calls"]
+    for landmark in ("smp.topk", "gen.sample", "fwd.layer", "fwd.module_call", "smp.multinomial"):
+        assert len(recording.find(landmark)) == calls[landmark] > 0
+    assert set(recording.find("smp.topk")["function"]) == {"TopKLogitsWarper.__call__"}
+    assert set(recording.find("fwd.layer", step=1)["step"]) == {1}
+
+
+def test_a_landmark_without_a_function_here_is_told_with_the_reason(recording):
+    statuses = {status.id: status for status in recording.landmark_statuses if status.function == NOT_OBSERVED}
+    name, status = next(iter(statuses.items()))
+    with pytest.raises(RecordingError, match=f"{name} is not observed: "):
+        recording.find(name)
+    assert status.reason
+
+
 def test_steps_are_those_of_the_generation(recording):
     assert set(recording.find("lm_head", step=2)["step"]) == {2}
     assert len(recording.find("lm_head")) == NEW_TOKENS
@@ -122,8 +139,9 @@ def test_nothing_that_matches_is_an_empty_table_with_the_same_columns(recording)
     assert "event" in repr(empty)
 
 
-def test_the_text_form_leaves_out_what_differs_from_run_to_run(recording):
-    text = repr(recording.find("lm_head"))
+def test_the_text_form_leaves_out_what_differs_from_run_to_run(recording, monkeypatch):
+    monkeypatch.setattr(tables, "_is_notebook", lambda: True)
+    text = pretty(recording.find("lm_head"))
     assert "milliseconds" not in text
     assert "location" not in text
     assert "(1, 1, 384)" in text

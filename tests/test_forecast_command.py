@@ -39,6 +39,14 @@ def test_llama_2_7b_in_float16_is_accepted_on_24_gb(llama_2_7b, capsys):
     assert "cuda:0: needs 12.9 GiB of 22.4 GiB free: fits" in out
 
 
+def test_the_name_of_the_shape_says_the_same_without_a_file(llama_2_7b, capsys):
+    given = [run(capsys, model, "--dtype", "float16", "--gpu", "24GB") for model in (llama_2_7b, "llama-2-7b")]
+    (status, of_file, _), (same, of_name, _) = given
+    assert status == same == 0
+    assert of_file.splitlines()[1:6] == of_name.splitlines()[1:6]
+    assert of_name.startswith("llama-2-7b (LlamaForCausalLM) in float16")
+
+
 def test_two_gpus_share_and_the_figure_is_written(tiny_checkpoint, tmp_path, capsys):
     picture = tmp_path / "figure.png"
     status, out, err = run(

@@ -1,5 +1,7 @@
 """Ctrl-C during a recording: raised in the program, never lost in a probe, and nothing stays behind."""
 
+import _thread
+import itertools
 import signal
 import sys
 import threading
@@ -144,3 +146,35 @@ def test_an_interrupt_while_a_recording_begins_or_ends_leaves_it_whole(method, m
     assert signal.getsignal(signal.SIGINT) is before
     with record("landmarks"):  # its place in the interpreter is free again
         pass
+
+
+def met_in_a_callback() -> bool:
+    """Wait until Ctrl-C is raised; whether it was raised in the profile function, which Python then takes off."""
+    threading.Timer(0.05, _thread.interrupt_main).start()
+    try:
+        for _ in itertools.repeat(None, 2000):
+            time.sleep(0.005)  # it arrives in here, and is met in what runs next: the profile function
+    except KeyboardInterrupt:
+        return sys.version_info < (3, 12) and sys.getprofile() is None
+    raise AssertionError("it was not raised")
+
+
+def test_ctrl_c_in_the_profile_function_is_not_taken_for_another_profiler():
+    def interrupted():
+        met_in_a_callback()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), record("landmarks") as recording:
+        interrupted()
+    assert recording.warnings == []
+    assert recording.environment["ended_by"] == "KeyboardInterrupt"
+
+
+def test_a_program_that_goes_on_after_it_is_told_that_the_rest_was_not_observed():
+    with record("landmarks") as recording:
+        met = met_in_a_callback()
+    if met:
+        (said,) = recording.warnings
+        assert said.startswith("Ctrl-C met the recorder's profile function")
+    else:
+        assert recording.warnings == []

@@ -1,8 +1,10 @@
 """The player's page as a page: its address, what leaves it, its dialogs, its theme, its accessibility."""
 
 import pytest
+import torch
+from transformers import AutoModelForCausalLM
 
-from helpers import landmarks
+from helpers import landmarks, record
 from helpers.recording import Recording
 from helpers.views import explorers, player
 from tests.player_pages import counter, event_of, focus_walk, until_event
@@ -117,3 +119,13 @@ def test_axe_finds_nothing(open_player, axe, player_run, dark, width):
 def test_nothing_is_wider_than_the_page(open_player, width):
     page = open_player(width=width)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_of_a_batch_the_chain_says_that_it_is_of_the_first_sequence(offline_page, tiny_checkpoint):
+    model = AutoModelForCausalLM.from_pretrained(tiny_checkpoint)
+    ids = torch.tensor([[5, 6, 7], [8, 9, 10]])
+    with record("landmarks", "sampling") as recording:
+        model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=True, top_k=5, max_new_tokens=1)
+    event = int(recording.find("smp.topk")["event"].iloc[0])
+    page = offline_page(player.step_through(recording).to_html(), fragment=f"#step={event}")
+    page.get_by_role("heading", name="The chain of this step, of the first of 2 sequences").wait_for()

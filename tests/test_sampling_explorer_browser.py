@@ -108,6 +108,22 @@ def test_do_sample_off_takes_the_warpers_out_of_the_chain(open_sampling):
     assert "do_sample=False: nothing from temperature on is built" in page.inner_text(".part-chain")
 
 
+def test_a_refusal_is_told_at_its_setting_too_with_the_remedy(open_sampling):
+    page = open_sampling(width=390)
+    page.locator(".settings-details > summary").click()
+    type_setting(page, "temperature", "2")
+    told = page.locator(".setting-refusal:visible")
+    told.wait_for()
+    assert "(=2) has to be a strictly positive float" in told.inner_text()
+    assert told.inner_text().endswith("Write 2.0.")
+    field = page.get_by_label("temperature", exact=True)
+    assert field.get_attribute("aria-invalid") == "true"
+    assert told.bounding_box()["y"] - field.bounding_box()["y"] < 100
+    type_setting(page, "temperature", "2.0")
+    told.wait_for(state="hidden")
+    assert field.get_attribute("aria-invalid") == "false"
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

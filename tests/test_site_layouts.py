@@ -22,6 +22,11 @@ def test_every_page_is_whole_and_accessible_in_every_width_and_theme(built_site,
     for file in files:
         light = open_offline(file, built_site, WIDTHS[0], dark=False)
         dark = open_offline(file, built_site, WIDTHS[-1], dark=True)
+        wide = light.evaluate("document.documentElement.scrollWidth")  # with the tables in place of the explorers
+        if wide > WIDTHS[0]:
+            found.append(
+                f"{file.relative_to(built_site).as_posix()}, {wide} pixels wide before its explorers are there"
+            )
         for page in (light, dark):
             mount_explorers(page)
         for widths in zip(WIDTHS, reversed(WIDTHS), strict=True):

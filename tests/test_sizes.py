@@ -7,7 +7,14 @@ from helpers.sizes import parse_size
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("24GB", 24 * 10**9), ("24 GiB", 24 * 2**30), ("0.5gb", 5 * 10**8), ("3MiB", 3 * 2**20), ("4096", 4096), (7, 7)],
+    [
+        ("24GB", 24 * 10**9),
+        ("24 GiB", 24 * 2**30),
+        ("0.5gb", 5 * 10**8),
+        ("3MiB", 3 * 2**20),
+        ("4096000", 4096000),
+        (7, 7),
+    ],
 )
 def test_decimal_and_binary_units(text, size):
     assert parse_size(text) == size
@@ -22,3 +29,8 @@ def test_what_is_no_size_is_refused_with_how_to_write_one(text):
 def test_bits_are_not_taken_for_bytes():
     with pytest.raises(ValueError, match="would be bits"):
         parse_size("24Gb")
+
+
+def test_a_text_without_unit_that_would_be_a_few_bytes_is_refused():
+    with pytest.raises(ValueError, match="without a unit it is bytes, and 24 of them hold no model"):
+        parse_size("24")

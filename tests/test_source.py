@@ -165,8 +165,12 @@ def test_here_every_function_that_has_source_has_it_as_installed(tiny_checkpoint
 
 
 def test_a_builtin_has_no_source(recording):
-    with pytest.raises(RecordingError, match="multinomial is a builtin"):
-        recording.source(first(recording, "multinomial"))
+    event = first(recording, "multinomial")
+    parent = int(recording.events["parent"][event])
+    with pytest.raises(RecordingError, match="multinomial is a builtin") as refused:
+        recording.source(event)
+    assert str(refused.value).endswith(f"It was called within GenerationMixin._sample: see source({parent}).")
+    assert "torch.multinomial" in recording.source(parent).text
 
 
 def elsewhere(recording: Recording, **changes) -> Recording:

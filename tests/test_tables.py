@@ -1,8 +1,16 @@
-"""Tables: complete in HTML and as data, stable as text."""
+"""Tables: complete in HTML, as data and printed; stable in the text that a notebook keeps."""
 
 import pandas as pd
+import pytest
+from IPython.lib.pretty import pretty
 
+from helpers import tables
 from helpers.tables import Table, format_bytes
+
+
+@pytest.fixture
+def _notebook(monkeypatch):
+    monkeypatch.setattr(tables, "_is_notebook", lambda: True)
 
 
 def table() -> Table:
@@ -12,9 +20,30 @@ def table() -> Table:
     )
 
 
-def test_text_leaves_volatile_columns_out():
-    assert "milliseconds" not in repr(table())
-    assert "2048" in repr(table())
+@pytest.mark.usefixtures("_notebook")
+def test_the_text_of_a_notebook_leaves_volatile_columns_out():
+    assert "milliseconds" not in pretty(table())
+    assert "2048" in pretty(table())
+
+
+def test_printed_and_in_a_terminal_it_is_whole_with_units():
+    assert str(table()) == repr(table()) == pretty(table())
+    head, first, second = str(table()).splitlines()
+    assert head.split() == ["name", "milliseconds", "memory"]
+    assert first.split() == ["<b>a</b>", "1.50", "2.0", "KiB"]
+    assert second.split() == ["b", "2.25", "3.0", "MiB"]
+
+
+def test_what_is_missing_is_empty_in_print_too():
+    memory = pd.array([2048, None], dtype="Int64")
+    assert str(Table.of({"memory": memory, "milliseconds": [None, 1.0]})).split() == [
+        "memory", "milliseconds", "2.0", "KiB", "1.00",
+    ]  # fmt: skip
+
+
+def test_rows_that_have_names_are_printed_with_them():
+    assert str(table().set_index("name").T).splitlines()[1].split() == ["milliseconds", "1.5", "2.25"]
+    assert "mean" in str(table().describe())
 
 
 def test_html_and_data_have_them():
@@ -31,14 +60,17 @@ def test_html_is_escaped_and_has_units():
     assert "3.0 MiB" in html
 
 
+@pytest.mark.usefixtures("_notebook")
 def test_a_part_of_a_table_keeps_what_is_volatile():
     part = table()[table()["name"] == "b"]
     assert isinstance(part, Table)
-    assert "milliseconds" not in repr(part)
+    assert "milliseconds" not in pretty(part)
 
 
+@pytest.mark.usefixtures("_notebook")
 def test_an_empty_table_says_what_it_would_hold():
-    assert repr(table().head(0)) == "<table of 0 rows: name, memory>"
+    assert pretty(table().head(0)) == "<table of 0 rows: name, memory>"
+    assert repr(table().head(0)) == "<table of 0 rows: name, milliseconds, memory>"
 
 
 def test_bytes_are_told_in_binary_units():
@@ -47,8 +79,9 @@ def test_bytes_are_told_in_binary_units():
     ]  # fmt: skip
 
 
+@pytest.mark.usefixtures("_notebook")
 def test_a_table_of_volatile_columns_tells_not_even_its_length():
-    assert repr(Table.of({"thread": ["a", "b"]}, volatile=("thread",))) == "<table: thread>"
+    assert pretty(Table.of({"thread": ["a", "b"]}, volatile=("thread",))) == "<table: thread>"
 
 
 def test_names_that_may_be_long_can_be_broken_and_are_still_escaped():

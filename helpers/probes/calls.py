@@ -77,6 +77,9 @@ class CallProbe:
         """Take the probe off; the interpreter is as before."""
         raise NotImplementedError
 
+    def was_interrupted(self, goes_on: bool) -> None:
+        """Ctrl-C was raised in a callback of this probe; `goes_on`: the program caught it. Told after `stop`."""
+
     def set_keeping(self, keeping: bool) -> None:
         """Whether this thread's events are kept in full, or only the boundaries of steps are watched."""
         raise NotImplementedError

@@ -35,6 +35,7 @@ class InterruptGuard:
         self._codes = frozenset(function.__code__ for function in functions)
         self._previous: object = None
         self._arrived: float | None = None  # the interrupt that is put off
+        self.raised_in_callback = False  # Python then takes a profile function off
 
     def hold(self) -> None:
         """Only in the main thread, which alone runs handlers, and where an interrupt is a Python exception."""
@@ -50,11 +51,14 @@ class InterruptGuard:
 
     def _handler(self, number: int, frame: types.FrameType | None) -> None:
         here = frame
+        in_callback = False
         while here is not None:
+            in_callback = in_callback or here.f_code.co_filename == self._callbacks
             if here.f_code in self._codes or (here.f_code.co_filename == self._callbacks and self._may_wait()):
                 _thread.start_new_thread(_send_again, ())  # sent from this thread, it would be handled at once
                 return
             here = here.f_back
+        self.raised_in_callback = self.raised_in_callback or in_callback
         self._arrived = None
         self._previous(number, frame)
 

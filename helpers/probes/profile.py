@@ -77,6 +77,15 @@ class ProfileProbe(CallProbe):
             if threading.gettrace() == self._trace:
                 threading.settrace(None)
 
+    def was_interrupted(self, goes_on: bool) -> None:
+        """See CallProbe.was_interrupted. Python takes a profile function off that an exception leaves: it was that,
+        and no other profiler, where nothing stood in its place."""
+        if self.problems.pop("profile function", None) and goes_on:
+            self.problems["profile function"] = (
+                "Ctrl-C met the recorder's profile function, which Python takes off then: what the program did after "
+                "it was not observed. On Python 3.12 and later it would be."
+            )
+
     def _is_own(self, function: object) -> bool:
         return function is self._full or function is self._slim
 

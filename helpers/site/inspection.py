@@ -174,7 +174,9 @@ def text_problems(text: str) -> Iterator[str]:
     packed = [_unpacked_base64(found[0]) for found in _BASE64.finditer(text)]
     readable = "\n".join([_BASE64.sub("", text), *filter(None, packed)])
     yield from (f"holds a secret: {found}" for found in secrets_in(readable, os.environ))
-    yield from (f"names a path of this machine: {found}" for found in machine_paths(readable))
+    yield from (
+        f"names a path of this machine: {found} (show path.name in its place)" for found in machine_paths(readable)
+    )
 
 
 def _unpacked_base64(text: str) -> str | None:

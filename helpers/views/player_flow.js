@@ -184,7 +184,8 @@ function samplingSection(run, event) {
   const body = rows.map((row) => h("tr", {}, h("td", {}, dataText(row.processor)), h("td", { class: "number" }, row.kept === null ? "" : formatNumber(row.kept)),
     h("td", { class: "number" }, row.entropy === null ? "" : row.entropy.toFixed(2)), h("td", { class: "number" }, row.p_top === null ? "" : `${(100 * row.p_top).toFixed(1)}%`)));
   const token = rows.at(-1).token;
-  return section("The chain of this step", h("table", { class: "grid" },
+  const ofHowMany = rows[0].sequences > 1 ? `, of the first of ${rows[0].sequences} sequences` : "";
+  return section(`The chain of this step${ofHowMany}`, h("table", { class: "grid" },
     h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "stage"), ["kept", "bits", "p(top)"].map((name) => h("th", { scope: "col", class: "number" }, name)))), h("tbody", {}, body)),
     token === null ? null : h("p", { class: "muted" }, `token ${token}, by ${rows.at(-1).chosen_by}`));
 }

@@ -54,7 +54,10 @@ const PARAMETERS = {
   },
 };
 
-/** The rows of controls: {element, show(settings, refusal)}. `onChange(settings)` gets the settings asked for. */
+/**
+ * The rows of controls: {element, show(settings, refusal)}. `onChange(settings)` gets the settings asked for; `refusal`:
+ * why they cannot be used, told at the parameter that it names, too.
+ */
 function settingControls(library, vocabulary, onChange) {
   let settings = {};
   const change = (name, text) => {
@@ -72,9 +75,12 @@ function settingControls(library, vocabulary, onChange) {
   const element = h("div", { class: "settings" }, rows.map((row) => row.element));
   return {
     element,
-    show(asked) {
+    show(asked, refusal = "") {
       settings = asked;
-      for (const row of rows) row.show(asked[row.name] ?? library.defaults[row.name], row.name in asked);
+      for (const row of rows) {
+        const isNamed = row.name in asked && refusal.includes(row.name);
+        row.show(asked[row.name] ?? library.defaults[row.name], row.name in asked, isNamed ? refusal : "");
+      }
     },
   };
 }
@@ -125,18 +131,27 @@ function settingRow(library, name, stops, change) {
     "aria-label": `${name}: back to the default, ${library.defaults[name]}`,
     onclick: () => change(name, ""),
   }, `default ${library.defaults[name]}`);
+  const refused = h("p", { class: "setting-refusal", hidden: true });
   const element = h("div", { class: "setting", title: PARAMETERS[name].what },
-    h("code", { class: "setting-name" }, name), field, slider, reset);
+    h("code", { class: "setting-name" }, name), field, slider, reset, refused);
   return {
     name,
     element,
-    show(text, asked) {
+    show(text, asked, refusal) {
+      refused.hidden = !refusal;
+      field.setAttribute("aria-invalid", String(Boolean(refusal)));
+      replaceChildren(refused, refusal ? [dataText(refusal), remedyFor(text, refusal)] : null);
       if (document.activeElement !== field || field.value.trim() === "") field.value = text;
       slider.value = nearestStop(stops, text);
       slider.setAttribute("aria-valuetext", text);
       element.classList.toggle("asked", asked);
     },
   };
+}
+
+/** A whole number is an int in Python, which some processors refuse. */
+function remedyFor(text, refusal) {
+  return /^[+-]?\d+$/.test(text) && /\bfloat\b/.test(refusal) ? ` Write ${text}.0.` : "";
 }
 
 function nearestStop(stops, text) {

@@ -203,7 +203,7 @@ class SamplingView {
     parts.compare.setAttribute("aria-pressed", String(Boolean(wanted.b)));
     parts.tabs.hidden = !wanted.b;
     for (const tab of parts.tabs.children) tab.setAttribute("aria-pressed", String(tab.dataset.which === this.editing));
-    if (this.queue.length === 0) this.controls.show(wanted[this.editing]);
+    if (this.queue.length === 0) this.controls.show(wanted[this.editing], result[this.editing]?.refusal);
     parts.python.textContent = asPython(wanted[this.editing]);
     parts.time.textContent = result.milliseconds === null ? "" : `in ${formatMilliseconds(result.milliseconds)}`;
     replaceChildren(parts.text, textStrip(this.logits, this.model.get("tree"), result.node, this.answer()));
