@@ -88,7 +88,7 @@ function timelinePanel(actions, label) {
     replaceChildren(legend, curves.length ? curves.map((curve) => {
       curve.value = h("span", { class: "value" });
       return h("li", { style: { "--series": `var(--series-${curve.colour})` }, title: curve.ownScale ? `${curve.label}: drawn on a scale of its own, up to ${formatBytes(curve.top)}` : curve.label },
-        h("span", { class: `swatch ${curve.dash.length ? "dashed" : ""}` }), curve.label, " ", curve.value, curve.ownScale ? h("span", { class: "muted" }, `, own scale to ${formatBytes(curve.top)}`) : "");
+        h("span", { class: `swatch ${curve.dash.length ? "dashed" : ""}` }), curve.label, " ", curve.value, curve.ownScale ? h("span", { class: "muted" }, `(own scale, to ${formatBytes(curve.top)})`) : "");
     }) : h("li", { class: "muted" }, 'memory was not recorded: record("memory") or plain record()'));
     draw();
   }
