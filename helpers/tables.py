@@ -58,13 +58,20 @@ class Table(pd.DataFrame):
             return f"<table: {', '.join(map(str, self.columns))}>"
         if shown.empty:
             return f"<table of {len(self)} rows: {', '.join(map(str, names))}>"
-        named = not pd.api.types.is_integer_dtype(self.index)  # of set_index, describe() or a transposed table
-        return shown.to_string(index=named, max_rows=MOST_ROWS, max_colwidth=48, na_rep="", formatters=writers or None)
+        return shown.to_string(
+            index=self._rows_have_names(), max_rows=MOST_ROWS, max_colwidth=48, na_rep="", formatters=writers or None
+        )
+
+    def _rows_have_names(self) -> bool:
+        """As after set_index or describe(), and in a transposed table: then they are shown."""
+        return not pd.api.types.is_integer_dtype(self.index)
 
     def _repr_html_(self) -> str:
-        head = "".join(f'<th scope="col" style="text-align:left">{escape(str(name))}</th>' for name in self.columns)
         shown = pd.DataFrame(self).head(MOST_ROWS)
-        columns = [[_cell(name, value) for value in shown[name]] for name in self.columns]
+        if self._rows_have_names():
+            shown.insert(0, shown.index.name or "", shown.index.map(str), allow_duplicates=True)
+        head = "".join(f'<th scope="col" style="text-align:left">{escape(str(name))}</th>' for name in shown.columns)
+        columns = [[_cell(name, value) for value in shown.iloc[:, place]] for place, name in enumerate(shown.columns)]
         body = "".join(f"<tr>{''.join(cells)}</tr>" for cells in zip(*columns, strict=True))
         rest = len(self) - len(shown)
         note = f"<p>… and {rest:,} more rows</p>" if rest else ""

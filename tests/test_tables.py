@@ -44,6 +44,10 @@ def test_what_is_missing_is_empty_in_print_too():
 def test_rows_that_have_names_are_printed_with_them():
     assert str(table().set_index("name").T).splitlines()[1].split() == ["milliseconds", "1.5", "2.25"]
     assert "mean" in str(table().describe())
+    html = table().set_index("name")._repr_html_()
+    assert '<th scope="col" style="text-align:left">name</th>' in html
+    assert "&lt;b&gt;a&lt;/b&gt;" in html
+    assert ">mean<" in table().describe()._repr_html_()
 
 
 def test_html_and_data_have_them():
