@@ -286,7 +286,10 @@ def test_a_site_without_fault_passes(tmp_path):
         ('<link rel="stylesheet" href="//example.org/x.css">', "index.html: it would fetch //example.org/x.css"),
         ("<p>hf_abcdefghijklmnop</p>", "index.html holds a secret: hf_abc…"),
         ("<p>planted-in-a-variable</p>", "index.html holds a secret: plante…"),
-        ("<p>/home/ada/models/x</p>", "index.html names a path of this machine: /home/ada/models/x"),
+        (
+            "<p>/home/ada/models/x</p>",
+            "index.html names a path of this machine: /home/ada/models/x (show path.name in its place)",
+        ),
         ("x" * 3_000_001, "index.html weighs 3,000,001 bytes, more than 3,000,000"),
     ],
 )
