@@ -142,7 +142,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         status = options.run(options)
-        sys.stdout.flush()
+        if options.command != "record":  # there stdout, and how it ends, is the script's
+            sys.stdout.flush()
         return status
     except BrokenPipeError:  # `… | head` has read enough; Python would complain once more when it ends
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

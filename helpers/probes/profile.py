@@ -80,7 +80,7 @@ class ProfileProbe(CallProbe):
     def was_interrupted(self, goes_on: bool) -> None:
         """See CallProbe.was_interrupted. Python takes a profile function off that an exception leaves: it was that,
         and no other profiler, where nothing stood in its place."""
-        if self.problems.pop("profile function", None) and goes_on:
+        if sys.getprofile() is None and self.problems.pop("profile function", None) and goes_on:
             self.problems["profile function"] = (
                 "Ctrl-C met the recorder's profile function, which Python takes off then: what the program did after "
                 "it was not observed. On Python 3.12 and later it would be."
