@@ -22,7 +22,7 @@ from measure import seconds, write
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from helpers import checkpoints, compat
-from helpers.sampling_answers import FIRST_REQUEST
+from helpers.sampling_answers.answers import FIRST_REQUEST
 from helpers.views.sampling_explorer import explore_sampling
 
 RUNS = 15

@@ -15,9 +15,9 @@ import importlib
 _HOMES = {
     "check": "helpers.checks",
     "explore_sampling": "helpers.views.sampling_explorer",
-    "forecast": "helpers.forecasting",
+    "forecast": "helpers.forecasting.forecast",
     "record": "helpers.recorder",
-    "Recording": "helpers.recording",
+    "Recording": "helpers.recording.recording",
     "step_through": "helpers.views.player",
 }
 _MODULES = {"article", "checkpoints", "compat", "devices", "landmarks", "safetensors_header", "sampling", "views"}

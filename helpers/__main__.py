@@ -51,7 +51,7 @@ def _add_checkpoint(parser: argparse.ArgumentParser) -> Callable[[argparse.Names
 
 
 def _add_forecast(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
-    from helpers import forecast_command
+    from helpers.forecasting import command as forecast_command
 
     forecast_command.add_arguments(parser)
     return forecast_command.command
@@ -83,14 +83,14 @@ def _add_show(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
 
     def run(options: argparse.Namespace) -> int:
         if options.html:
-            from helpers.recording import Recording
+            from helpers.recording.recording import Recording
             from helpers.views import player
 
             page = player.save_page(Recording.load(options.file), player.checked_page(options.html))
             print(f"To step through, open {page} in a browser; it needs no network.")
             return 0
 
-        from helpers import recording_text
+        from helpers.recording import text as recording_text
 
         print(recording_text.overview(options.file))
         return 0
@@ -136,7 +136,7 @@ def main(arguments: list[str] | None = None) -> int:
     from helpers.checkpoints.error import CheckpointError
     from helpers.devices import DeviceError
     from helpers.events import RecordingError
-    from helpers.forecast_settings import ForecastError
+    from helpers.forecasting.settings import ForecastError
     from helpers.lab import LabError
     from helpers.site import SiteError
 

@@ -19,8 +19,8 @@ from . import reference_recording
 from .course import calls_by_landmark
 from .events import NOT_OBSERVED
 from .landmarks import Landmark
-from .recording import Recording
-from .rows import Function
+from .recording.recording import Recording
+from .recording.rows import Function
 from .tables import Table
 
 SAME, OTHER, NONE = FATES = (

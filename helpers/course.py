@@ -19,9 +19,9 @@ from . import landmarks as landmark_table
 from .events import NOT_OBSERVED
 from .landmarks import Landmark
 from .permalinks import permalink
-from .recording import Recording
+from .recording.recording import Recording
+from .recording.rows import Function
 from .reference_recording import ARTICLE_VERSION
-from .rows import Function
 from .tables import Table
 
 

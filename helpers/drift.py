@@ -21,7 +21,7 @@ from .landmarks import Landmark, Resolution
 from .tables import Table
 
 if TYPE_CHECKING:
-    from .recording import Recording
+    from .recording.recording import Recording
     from .scenarios import Scenarios
 
 GONE, MOVED, SILENT, MISCOUNTED, WRONG_THREAD = KINDS = ("gone", "moved", "silent", "miscounted", "wrong thread")

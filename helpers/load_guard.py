@@ -13,12 +13,12 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from helpers.forecasting import forecast
+from helpers.forecasting.forecast import forecast
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-    from helpers.forecast_result import Forecast
+    from helpers.forecasting.result import Forecast
 
 FORCE = "TRACE_FORCE_LOAD"
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from helpers.forecast_settings import PROMPT_TOKENS
+from helpers.forecasting.settings import PROMPT_TOKENS
 
 if TYPE_CHECKING:
     import torch
@@ -65,7 +65,7 @@ def fake_llama_2_7b(dtype: torch.dtype | str = "float16") -> Iterator[PreTrained
     import torch
 
     from helpers.devices import loaded_dtype
-    from helpers.forecast_rehearsal import FakeModel
+    from helpers.forecasting.rehearsal import FakeModel
 
     fake = FakeModel(llama_2_7b_config(), loaded_dtype(dtype))
     with fake.mode, torch.no_grad():

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from . import compat, devices, forecast_source
+from . import compat, devices
 from .folders import nearest_existing
+from .forecasting import source as forecast_source
 from .probes.collectives import local_part
 from .probes.kv_cache import is_cache
 from .probes.weights import as_device, offload_hook, place_of

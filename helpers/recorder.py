@@ -13,8 +13,6 @@ import numpy as np
 import torch
 
 from . import landmarks as landmark_table
-from .columns import columns, event_columns, line_columns, rounded, value_columns
-from .completeness import gaps
 from .environment import environment
 from .events import CACHE_COLUMNS, MEMORY_COLUMNS, NOT_OBSERVED, STEP_COLUMNS, RecordingError
 from .probes import redact
@@ -33,8 +31,10 @@ from .probes.watches import Watches
 from .probes.weights import WeightsProbe
 from .progress import GenerationProgress, is_watched
 from .recorder_settings import DEFAULT_LINES, DEFAULT_STEPS, DEFAULT_ZOOM, checked_zoom
-from .recording import Recording
-from .rows import LandmarkStatus
+from .recording.columns import columns, event_columns, line_columns, rounded, value_columns
+from .recording.completeness import gaps
+from .recording.recording import Recording
+from .recording.rows import LandmarkStatus
 
 
 def record(

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from . import article, checkpoints, landmarks
 from .recorder_settings import DEFAULT_ZOOM
-from .recording import Recording
+from .recording.recording import Recording
 
 ARTICLE_VERSION = "4.47.1"
 FOLDER = Path(__file__).parent / "recordings"

@@ -21,7 +21,7 @@ from transformers.utils import logging as transformers_logging
 
 from . import article, compat, safetensors_header
 from .recorder import record
-from .recording import Recording
+from .recording.recording import Recording
 
 NEW_TOKENS = 3
 PROMPT = "The capital of France is"

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from . import compat
 from .ranks import RankError, record_ranks
-from .recording import Recording
+from .recording.recording import Recording
 
 SCRIPT = Path(__file__).parent / "rank_scripts" / "tensor_parallel_generate.py"
 PROMPT = "The capital of France is"

@@ -11,10 +11,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from helpers import compact_logits, sampling
+from helpers import sampling
 from helpers.distribution import KEPT, NextTokenLogits, SamplingError
-from helpers.sampling_library import library
-from helpers.sampling_result import refused, result, settings_from_text
+from helpers.sampling_answers import compact_logits
+from helpers.sampling_answers.library import library
+from helpers.sampling_answers.result import refused, result, settings_from_text
 from helpers.views import explorers
 from tests.explorer_tools import JAVASCRIPT, node
 
@@ -108,7 +109,7 @@ def row_of_the_page(row: NextTokenLogits) -> NextTokenLogits:
 
 
 def tail_of(tail: dict) -> np.ndarray:
-    """The falling logits (float64) that `helpers.logit_gaps` has told; different ones of a step evenly over it."""
+    """The falling logits (float64) that `logit_gaps` has told; different ones of a step evenly over it."""
     levels, order, level, within = [], [], 0, 0
     for told in numbers_of_code("".join(f"{byte:08b}" for byte in base64.b64decode(tail["bits"])), tail["count"]):
         level, within = (level + told - 1, 0) if told > 1 else (level, within + told)

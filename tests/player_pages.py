@@ -5,7 +5,7 @@ The fixtures reach every test through conftest.py.
 
 import pytest
 
-from helpers.recording import Recording
+from helpers.recording.recording import Recording
 from helpers.views import player
 from tests.player_recording import player_recording
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from helpers.recording import Recording
+from helpers.recording.recording import Recording
 from tests.recorded_call import recorded_call
 
 LAYERS = 6

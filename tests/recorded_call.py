@@ -4,7 +4,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
 from helpers import compat, record
-from helpers.recording import Recording
+from helpers.recording.recording import Recording
 
 NEW_TOKENS, PROMPT = 4, "hello there"
 

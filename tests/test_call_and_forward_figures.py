@@ -7,7 +7,7 @@ from transformers import AutoModelForCausalLM, pipeline
 
 from helpers import record
 from helpers.events import RecordingError
-from helpers.recorded_calls import call_of
+from helpers.queries.recorded_calls import call_of
 from helpers.views import call_figures, forward_figures, generation_figures
 from helpers.views.pictures import png
 

@@ -6,9 +6,9 @@ import json
 import numpy as np
 import pytest
 
-from helpers.compact_logits import EXACT, compact, exact_ids
 from helpers.distribution import NextTokenLogits
-from helpers.logit_gaps import LARGEST_GAP, STEPS, exponential_golomb, gaps_of
+from helpers.sampling_answers.compact_logits import EXACT, compact, exact_ids
+from helpers.sampling_answers.logit_gaps import LARGEST_GAP, STEPS, exponential_golomb, gaps_of
 from tests.chain_comparison import numbers_of_code, tail_of
 from tests.explorer_tools import node_tests
 

@@ -6,8 +6,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from helpers import sampling
-from helpers.continuations import ROOT, Continuations
 from helpers.sampling import SamplingError, SamplingSettings
+from helpers.sampling_answers.continuations import ROOT, Continuations
 
 
 @pytest.fixture(scope="module")

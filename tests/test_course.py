@@ -7,7 +7,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from helpers import checks, course, notebooks, reference_recording
 from helpers import landmarks as landmark_table
 from helpers.course import A_CHECK, ARTICLE_RECORDING, INLINE, NOWHERE, THE_SAME, THIS_RUN, CourseError
-from helpers.recording import Recording
+from helpers.recording.recording import Recording
 from tests.recorded_call import recorded_call
 
 

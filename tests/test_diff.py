@@ -6,8 +6,8 @@ import transformers
 
 from helpers import record
 from helpers.events import RecordingError
-from helpers.folding import folded_name, ranges, told_steps
-from helpers.recording import Recording
+from helpers.queries.folding import folded_name, ranges, told_steps
+from helpers.recording.recording import Recording
 from tests.recorded_call import NEW_TOKENS, recorded_call
 
 LAYERS = 2

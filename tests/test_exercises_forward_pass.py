@@ -6,7 +6,7 @@ from transformers import AutoModelForCausalLM
 
 from helpers import record
 from helpers.exercises.forward_pass import check_decode_step, check_key_shape, check_mlp_share
-from helpers.recorded_calls import call_of
+from helpers.queries.recorded_calls import call_of
 
 IDS = torch.tensor([[5, 6, 7, 8]])
 

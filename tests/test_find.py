@@ -7,7 +7,7 @@ from IPython.lib.pretty import pretty
 
 from helpers import compat, record, tables
 from helpers.events import NOT_OBSERVED, RecordingError
-from helpers.recording import Recording
+from helpers.recording.recording import Recording
 from tests.recorded_call import NEW_TOKENS, recorded_call
 
 LAYERS = 2

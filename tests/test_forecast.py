@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig
 from helpers import compat, forecast
 from helpers.checkpoints.error import CheckpointError
 from helpers.devices import DeviceError
-from helpers.forecast_settings import ForecastError
+from helpers.forecasting.settings import ForecastError
 
 SMALL = {
     "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4,

@@ -14,8 +14,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from helpers import compat, forecast
 from helpers.checkpoints.tiny_build import VOCABULARY
-from helpers.forecast_rehearsal import LAST_LOGITS_ONLY, _forward_parameters
-from helpers.live_memory import LiveMemory, layer_bytes
+from helpers.forecasting.live_memory import LiveMemory, layer_bytes
+from helpers.forecasting.rehearsal import LAST_LOGITS_ONLY, _forward_parameters
 from tests.tiny_architectures import ARCHITECTURES, TOKEN_IDS
 
 PROMPT_TOKENS = 173

@@ -4,7 +4,7 @@ import pytest
 from transformers import LlamaConfig
 
 from helpers import forecast
-from helpers.forecast_result import COMPONENTS
+from helpers.forecasting.result import COMPONENTS
 from helpers.views.forecast_figures import forecast_description, forecast_figure
 from helpers.views.pictures import png
 

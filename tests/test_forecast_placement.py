@@ -9,9 +9,9 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Mi
 
 from helpers import compat, devices, forecast
 from helpers.devices import DeviceError
-from helpers.forecast_load import CUBLAS_WORKSPACE, allocator_reserve, load_pages
-from helpers.forecast_settings import ForecastError
-from helpers.forecast_source import StoredWeight
+from helpers.forecasting.load import CUBLAS_WORKSPACE, allocator_reserve, load_pages
+from helpers.forecasting.settings import ForecastError
+from helpers.forecasting.source import StoredWeight
 from helpers.tables import format_bytes
 
 MEBIBYTE = 2**20

@@ -11,8 +11,8 @@ from tokenizers import ByteLevelBPETokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from helpers import compat, record
-from helpers.recorded_calls import calls_of
-from helpers.recording import Recording
+from helpers.queries.recorded_calls import calls_of
+from helpers.recording.recording import Recording
 
 PROMPT = torch.tensor([[5, 6, 7, 8]])
 NEW_TOKENS, KEPT = 3, 20

@@ -11,7 +11,7 @@ from helpers import record
 from helpers.events import NOT_OBSERVED, RecordingError
 from helpers.probes.kv_cache import LayerSize, layer_sizes, total
 from helpers.probes.steps import _runs
-from helpers.recording import Recording
+from helpers.recording.recording import Recording
 
 IS_5 = transformers.__version__.startswith("5")
 NEW_TOKENS = 6

@@ -8,9 +8,9 @@ import random
 
 import pytest
 
-from helpers import recording_file
 from helpers.events import RecordingError
-from helpers.recording import Recording
+from helpers.recording import file as recording_file
+from helpers.recording.recording import Recording
 from tests.recorded_call import recorded_call
 
 MUTATIONS = 100

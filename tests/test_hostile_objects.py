@@ -12,7 +12,7 @@ from torch._subclasses import FakeTensorMode
 from transformers import AutoModelForCausalLM
 
 from helpers import record
-from helpers.recording import Recording
+from helpers.recording.recording import Recording
 
 IDS = torch.tensor([[5, 6, 7]])
 EVERY_ZOOM = ("landmarks", "modules", "memory", "functions", "values")

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 
 from helpers import record
 from helpers.events import RecordingError
-from helpers.recording import Recording
+from helpers.recording.recording import Recording
 
 
 def decides(count, tensor):

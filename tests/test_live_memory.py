@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from helpers.live_memory import LiveMemory, layer_bytes
+from helpers.forecasting.live_memory import LiveMemory, layer_bytes
 
 
 class Nothing(nn.Module):

@@ -5,9 +5,9 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from helpers import record, safetensors_header
-from helpers.call_tree import TreeRow, call_tree
 from helpers.events import RecordingError
-from helpers.recording import Recording
+from helpers.queries.call_tree import TreeRow, call_tree
+from helpers.recording.recording import Recording
 from helpers.views import loading_figures as figures
 from helpers.views.pictures import png
 

@@ -10,8 +10,8 @@ from transformers import AutoModelForCausalLM
 
 from helpers import checkpoints, record
 from helpers.checkpoints import CheckpointError, hub_cache, variants
-from helpers.lookup_queries import lookups
-from helpers.recording import Recording
+from helpers.queries.lookups import lookups
+from helpers.recording.recording import Recording
 from helpers.safetensors_header import INDEX, SINGLE_FILE, check_shards, shard_files
 
 

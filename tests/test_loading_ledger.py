@@ -14,7 +14,7 @@ from transformers import AutoModel, AutoModelForCausalLM
 
 from helpers import compat, record
 from helpers.events import RecordingError
-from helpers.recording import Recording
+from helpers.recording.recording import Recording
 
 IS_5 = transformers.__version__.startswith("5")
 

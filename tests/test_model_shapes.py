@@ -7,7 +7,7 @@ from transformers import AutoModelForCausalLM
 from helpers import article, compat, model_shapes, record
 from helpers.checkpoints import shaped_build
 from helpers.devices import DeviceError
-from helpers.forecast_rehearsal import FakeModel
+from helpers.forecasting.rehearsal import FakeModel
 
 
 def shapes(recording) -> list[tuple]:

@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM
 from helpers import compat, record
 from helpers.events import RecordingError
 from helpers.probes.weights import stored_on
-from helpers.recording import Recording
+from helpers.recording.recording import Recording
 
 IDS = torch.tensor([[5, 6, 7]])
 HAND_WRITTEN = {

@@ -10,8 +10,8 @@ import torch
 
 from helpers import record
 from helpers.events import KINDS, RecordingError
-from helpers.perfetto import document
-from helpers.recording import Recording
+from helpers.recording.perfetto import document
+from helpers.recording.recording import Recording
 from tests.recorded_call import NEW_TOKENS, recorded_call
 
 

@@ -5,8 +5,9 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from helpers import compat, forecast, forecast_source, placement, record
+from helpers import compat, forecast, placement, record
 from helpers.checkpoints.tiny_build import VOCABULARY
+from helpers.forecasting import source as forecast_source
 from helpers.placement import PlacementError
 from helpers.safetensors_header import read_header
 from tests.tiny_architectures import TOKEN_IDS

@@ -8,7 +8,7 @@ import pytest
 from helpers import record, reference_recording, step_through
 from helpers.__main__ import main
 from helpers.events import RecordingError
-from helpers.recording import Recording
+from helpers.recording.recording import Recording
 from helpers.views import player, player_payload
 from tests.player_recording import player_recording
 

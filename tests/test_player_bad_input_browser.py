@@ -3,7 +3,7 @@
 import pytest
 
 from helpers import record
-from helpers.recording import Recording
+from helpers.recording.recording import Recording
 from helpers.views import explorers, player, player_payload
 from tests.player_pages import event_of, until_event
 

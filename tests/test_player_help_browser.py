@@ -5,7 +5,7 @@ import re
 import pytest
 
 from helpers.project import ROOT
-from helpers.recording import Recording
+from helpers.recording.recording import Recording
 from helpers.views import explorers, player
 from tests.player_pages import counter, event_of, focus_walk, search, until_event
 

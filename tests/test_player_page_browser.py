@@ -5,7 +5,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from helpers import landmarks, record
-from helpers.recording import Recording
+from helpers.recording.recording import Recording
 from helpers.views import explorers, player
 from tests.player_pages import counter, event_of, focus_walk, until_event
 

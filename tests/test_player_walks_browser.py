@@ -5,7 +5,7 @@ import re
 import pytest
 
 from helpers import landmarks, reference_recording
-from helpers.recording import Recording
+from helpers.recording.recording import Recording
 from helpers.views import explorers, player
 from tests.player_pages import counter, until_event
 

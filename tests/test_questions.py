@@ -7,7 +7,7 @@ import pytest
 
 from helpers.events import RecordingError
 from helpers.recorder_settings import ZOOMS
-from helpers.recording import Recording
+from helpers.recording.recording import Recording
 from helpers.tables import Table
 from tests.recorded_call import recorded_call
 

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from helpers.project import ROOT
-from helpers.recording import Recording
+from helpers.recording.recording import Recording
 from tests.site_tools import RAW
 
 SCRIPT = """

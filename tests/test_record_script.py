@@ -11,7 +11,7 @@ import pytest
 
 from helpers import record_script
 from helpers.project import ROOT
-from helpers.recording import Recording
+from helpers.recording.recording import Recording
 
 GENERATE = """
 import sys

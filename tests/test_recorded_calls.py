@@ -6,8 +6,8 @@ from transformers import AutoModelForCausalLM
 
 from helpers import record
 from helpers.events import RecordingError
-from helpers.recorded_calls import call_of, calls_of
-from helpers.recording import Recording
+from helpers.queries.recorded_calls import call_of, calls_of
+from helpers.recording.recording import Recording
 
 NEW_TOKENS = 3
 

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
 from helpers import checkpoints, compat, landmarks, record
 from helpers.events import RecordingError
-from helpers.recording import Recording
+from helpers.recording.recording import Recording
 
 LAYERS, NEW_TOKENS, PROMPT = 2, 6, "hello there"
 

@@ -11,7 +11,7 @@ import transformers
 from helpers import record
 from helpers.events import RecordingError
 from helpers.recorder_settings import ZOOMS
-from helpers.recording import Recording
+from helpers.recording.recording import Recording
 from tests.recorded_call import recorded_call
 
 
@@ -137,7 +137,7 @@ def test_what_is_neither_is_refused(content, tmp_path):
 
 def test_a_plain_file_that_is_too_large_is_refused(recording, tmp_path, monkeypatch):
     plain = recording.save(tmp_path / "run.json")
-    monkeypatch.setattr("helpers.recording_file.LARGEST", plain.stat().st_size - 1)
+    monkeypatch.setattr("helpers.recording.file.LARGEST", plain.stat().st_size - 1)
     with pytest.raises(RecordingError, match="is refused"):
         Recording.load(plain)
 

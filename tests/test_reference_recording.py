@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 
 from helpers import landmarks, reference_recording
 from helpers.events import RecordingError
-from helpers.recording import Recording
+from helpers.recording.recording import Recording
 
 VERSIONS = landmarks.tested_versions()
 README = (reference_recording.FOLDER / "README.md").read_text(encoding="utf-8")

@@ -12,10 +12,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from helpers import compat, sampling, sampling_result
+from helpers import compat, sampling
 from helpers.distribution import NextTokenLogits, SamplingError, SamplingSettings
-from helpers.sampling_library import library
-from helpers.sampling_result import settings_from_text, settings_texts
+from helpers.sampling_answers import result as sampling_result
+from helpers.sampling_answers.library import library
+from helpers.sampling_answers.result import settings_from_text, settings_texts
 from helpers.views import explorers
 from tests.chain_comparison import (
     answer_of_the_library,

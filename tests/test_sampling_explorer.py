@@ -12,10 +12,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LogitsProcessor
 
 import helpers
 from helpers import sampling
-from helpers.compact_logits import compact, exact_ids
-from helpers.continuations import Continuations
 from helpers.sampling import SamplingError, SamplingSettings
-from helpers.sampling_answers import FIRST_REQUEST, travelling
+from helpers.sampling_answers.answers import FIRST_REQUEST, travelling
+from helpers.sampling_answers.compact_logits import compact, exact_ids
+from helpers.sampling_answers.continuations import Continuations
 from helpers.views.sampling_explorer import SamplingExplorer, explore_sampling
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"

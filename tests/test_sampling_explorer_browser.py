@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from helpers import sampling
-from helpers.sampling_result import settings_from_text
+from helpers.sampling_answers.result import settings_from_text
 from helpers.views.pictures import percent
 from tests.sampling_pages import PROMPT, chain, disagreements, is_percent, kept, set_all, tokens, type_setting
 from tests.test_sampling_chain import random_settings

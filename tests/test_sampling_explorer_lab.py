@@ -8,7 +8,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from helpers import compat, lab, sampling
-from helpers.sampling_result import settings_from_text
+from helpers.sampling_answers.result import settings_from_text
 from helpers.views.pictures import percent
 from tests.notebook_files import code_cell, write
 from tests.unusual_models import HOSTILE, save_hostile

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from helpers import sampling
-from helpers.sampling_result import settings_from_text
+from helpers.sampling_answers.result import settings_from_text
 from helpers.views.sampling_explorer import explore_sampling
 from tests.sampling_pages import PROMPT, chain, chain_in_python, tokens, type_setting
 from tests.unusual_models import HOSTILE, model_of, tokenizer_of

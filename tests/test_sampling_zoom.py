@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LogitsProcessor, L
 from helpers import compat, record, sampling
 from helpers.distribution import SamplingSettings
 from helpers.events import RecordingError
-from helpers.recording import Recording
+from helpers.recording.recording import Recording
 
 NEW_TOKENS, PROMPT = 6, "hello there"
 SETTINGS = {"do_sample": True, "temperature": 0.7, "top_k": 40, "top_p": 0.95, "repetition_penalty": 1.1}

@@ -18,8 +18,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 from helpers import record
 from helpers.probes import redact
 from helpers.recorder_settings import DEFAULT_LINES, ZOOMS
-from helpers.recording import Recording
-from helpers.recording_text import overview
+from helpers.recording.recording import Recording
+from helpers.recording.text import overview
 from helpers.views.player import save_page, step_through
 from tests.recorded_call import NEW_TOKENS
 

@@ -13,9 +13,9 @@ import nbformat
 import pytest
 
 from helpers import landmarks, notebooks
-from helpers.recorded_with import recorded_with
-from helpers.recording import Recording
-from helpers.rows import TensorSpec
+from helpers.recording.recorded_with import recorded_with
+from helpers.recording.recording import Recording
+from helpers.recording.rows import TensorSpec
 from helpers.site import (
     SiteError,
     api_page,

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from helpers import sampling
 from helpers.notebooks import NotebookError
-from helpers.sampling_result import settings_from_text
+from helpers.sampling_answers.result import settings_from_text
 from helpers.site import SiteError, build, executions, players
 from tests.notebook_files import code_cell, markdown_cell, write
 from tests.sampling_pages import chain, disagreements, set_all

@@ -66,7 +66,7 @@ def test_the_status_page_tells_time_and_memory_of_each_notebook(built_site, open
 
 
 def test_downloads_are_the_notebooks_and_recordings_as_they_are(built_site):
-    from helpers.recording import Recording
+    from helpers.recording.recording import Recording
 
     for path in notebooks.paths():
         assert (built_site / "downloads" / "notebooks" / path.name).read_text() == path.read_text()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from helpers.sizes import parse_size
+from helpers.forecasting.sizes import parse_size
 
 
 @pytest.mark.parametrize(

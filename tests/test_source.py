@@ -13,9 +13,9 @@ from helpers import record
 from helpers.events import RecordingError
 from helpers.permalinks import permalink
 from helpers.probes.functions import PUBLISHED
-from helpers.recording import Recording
-from helpers.rows import Function
-from helpers.source_text import Source
+from helpers.queries.source_text import Source
+from helpers.recording.recording import Recording
+from helpers.recording.rows import Function
 from tests.recorded_call import recorded_call
 
 
@@ -237,8 +237,8 @@ def test_an_event_that_there_is_not_is_told(recording):
 def test_a_hostile_file_name_leads_to_no_file_outside_the_packages(file, tmp_path, monkeypatch):
     from importlib import metadata
 
-    from helpers import installed_source
-    from helpers.rows import Function
+    from helpers.queries import installed_source
+    from helpers.recording.rows import Function
 
     (tmp_path / "torch" / "a").mkdir(parents=True)
     (tmp_path / "private.py").write_text("def secret():\n    return 1\n", encoding="utf-8")

@@ -9,8 +9,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, StoppingCriteria, StoppingCriteriaList
 
-from helpers import perfetto, record
+from helpers import record
 from helpers.events import KINDS, RecordingError
+from helpers.recording import perfetto
 
 PROMPTS = {"first": [[5, 6, 7]], "second": [[5, 6, 7, 8, 9]]}
 NEW_TOKENS = 5

@@ -13,11 +13,11 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from helpers import compat, record
-from helpers.columns import value_columns
 from helpers.events import OPEN, RETURNED, RecordingError
 from helpers.probes.values import ValuesProbe, statistics
 from helpers.probes.watch import START_FIELDS, EventLog
-from helpers.recording import Recording
+from helpers.recording.columns import value_columns
+from helpers.recording.recording import Recording
 
 
 @pytest.fixture(scope="module")

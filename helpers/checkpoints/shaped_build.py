@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from helpers import article, safetensors_header
 from helpers.checkpoints.error import CheckpointError
-from helpers.forecast_settings import PROMPT_TOKENS
+from helpers.forecasting.settings import PROMPT_TOKENS
 from helpers.model_shapes import LLAMA_2_7B
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from helpers import landmarks as landmark_table
 from helpers.exercises import Verdict, not_answered, right, wrong
-from helpers.recording import Recording
+from helpers.recording.recording import Recording
 
 
 def check_decodes_once(answer: str | None, by_version: Mapping[str, Recording]) -> Verdict:

@@ -49,7 +49,7 @@ def _lookups_of_a_pickle() -> list[str]:
     from transformers import AutoModelForCausalLM
 
     from helpers import record
-    from helpers.lookup_queries import lookups
+    from helpers.queries.lookups import lookups
 
     with tempfile.TemporaryDirectory() as folder:
         pickle = variants.as_pickle(checkpoints.tiny(), Path(folder, "pickle"))

@@ -7,8 +7,8 @@ from numbers import Number
 
 import torch
 
-from helpers.forecast_result import Forecast
-from helpers.recording import Recording
+from helpers.forecasting.result import Forecast
+from helpers.recording.recording import Recording
 
 from . import Verdict, not_answered, right, wrong
 

@@ -6,13 +6,13 @@ import numbers
 from typing import TYPE_CHECKING
 
 from ..compat import decoder_layers
-from ..recorded_calls import call_of
+from ..queries.recorded_calls import call_of
 from . import Verdict, not_answered, right, wrong
 
 if TYPE_CHECKING:
     import torch
 
-    from ..recording import Recording
+    from ..recording.recording import Recording
 
 TOLERANCE = 1e-3
 """Of the logits of a decode step: float32 sums in another order, through all layers."""

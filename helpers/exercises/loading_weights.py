@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from helpers.exercises import Verdict, not_answered, right, wrong
-from helpers.recording import Recording
+from helpers.recording.recording import Recording
 
 
 def check_shard_of(answer: str | None, recording: Recording, parameter: str) -> Verdict:

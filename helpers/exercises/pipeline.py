@@ -6,13 +6,13 @@ import numbers
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from ..recorded_calls import calls_of
+from ..queries.recorded_calls import calls_of
 from . import Verdict, not_answered, right, wrong
 
 if TYPE_CHECKING:
     from transformers import TextGenerationPipeline
 
-    from ..recording import Recording
+    from ..recording.recording import Recording
 
 
 def check_device_calls(answer: object, recording: Recording) -> Verdict:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from helpers.exercises import Verdict, not_answered, right, wrong
-from helpers.recording import Recording
+from helpers.recording.recording import Recording
 
 
 def check_cache_positions(answer: int | None, recording: Recording, step: int) -> Verdict:

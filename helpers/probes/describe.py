@@ -16,7 +16,7 @@ from pathlib import PurePath
 import torch
 
 from ..events import NOT_OBSERVED, NOTHING
-from ..rows import TensorSpec
+from ..recording.rows import TensorSpec
 from . import redact
 
 Tensor = torch.Tensor  # looked up for each argument of each event

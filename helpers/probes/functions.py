@@ -7,7 +7,7 @@ import types
 from collections.abc import Iterable
 
 from ..events import NOT_OBSERVED
-from ..rows import Function
+from ..recording.rows import Function
 from . import redact
 
 # Their text is public; that of any other function is the reader's own, and may hold a token or a home directory.

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..checkpoints.error import CheckpointError
-from ..rows import LoadRow
+from ..recording.rows import LoadRow
 from ..safetensors_header import StoredTensor, read_header
 from .load_notes import Final, Load
 from .redact import text

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import torch
 
-from ..rows import LoadRow
+from ..recording.rows import LoadRow
 from .collectives import local_part, placement_of
 from .guard import noting
 from .load_notes import Final, Load

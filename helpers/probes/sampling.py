@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from ..events import NOT_OBSERVED
-from ..rows import SampleRow
+from ..recording.rows import SampleRow
 from .guard import noting
 from .redact import is_secret_name
 from .steps import StepTracker

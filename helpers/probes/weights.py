@@ -12,7 +12,7 @@ from collections import Counter
 import torch
 
 from ..landmarks import code_of
-from ..rows import WeightRow
+from ..recording.rows import WeightRow
 from .collectives import local_part
 from .guard import noting
 from .kv_cache import is_cache

@@ -8,11 +8,11 @@ import helpers.__main__ as command_line
 
 SECTIONS = (
     ("Record a run", "helpers.recorder", ("record",)),
-    ("Ask a recording", "helpers.recording", ("Recording",)),
+    ("Ask a recording", "helpers.recording.recording", ("Recording",)),
     ("Step through it", "helpers.views.player", ("step_through",)),
     ("Turn the knobs of sampling", "helpers.views.sampling_explorer", ("explore_sampling",)),
     ("The next token as plain numbers", "helpers.sampling", ()),
-    ("Will it fit?", "helpers.forecasting", ("forecast",)),
+    ("Will it fit?", "helpers.forecasting.forecast", ("forecast",)),
     ("Checkpoints", "helpers.checkpoints", ()),
     ("Devices and dtypes", "helpers.devices", ()),
     ("Landmarks", "helpers.landmarks", ()),

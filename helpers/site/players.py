@@ -15,9 +15,9 @@ import numpy as np
 
 from helpers import landmarks, notebooks, reference_recording
 from helpers.events import MODULE
-from helpers.queries import MODULE_CALL, events_by_function
-from helpers.recorded_with import recorded_with
-from helpers.recording import Recording
+from helpers.queries.event_queries import MODULE_CALL, events_by_function
+from helpers.recording.recorded_with import recorded_with
+from helpers.recording.recording import Recording
 from helpers.site import SiteError, executions
 from helpers.views.player import step_through
 

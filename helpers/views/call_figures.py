@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import matplotlib
 from matplotlib.figure import Figure
 
-from helpers.recorded_calls import call_of
-from helpers.recording import Recording
+from helpers.queries.recorded_calls import call_of
+from helpers.recording.recording import Recording
 from helpers.views.pictures import FONTS, MUTED, STYLE, label, new_figure
 
 __all__ = ["span_description", "span_figure"]

@@ -6,7 +6,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from helpers.forecast_result import COMPONENTS, PHASES, DeviceForecast, Forecast
+from helpers.forecasting.result import COMPONENTS, PHASES, DeviceForecast, Forecast
 from helpers.tables import format_bytes
 from helpers.views.pictures import INK, STYLE, label, new_figure
 

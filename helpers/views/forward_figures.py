@@ -12,8 +12,8 @@ from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import MaxNLocator
 
 from helpers.events import RecordingError
-from helpers.recorded_calls import call_of
-from helpers.recording import Recording
+from helpers.queries.recorded_calls import call_of
+from helpers.recording.recording import Recording
 from helpers.views.pictures import FONTS, IDLE, INK, MUTED, STYLE, label, new_figure
 
 __all__ = ["attention_figure", "layer_figure", "rotation_figure", "route_description", "route_figure"]

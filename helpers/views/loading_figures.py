@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from helpers import landmarks as landmark_table
-from helpers.call_tree import TreeRow
+from helpers.queries.call_tree import TreeRow
 from helpers.safetensors_header import StoredTensor
 from helpers.views.pictures import INK, MUTED, STYLE, label, new_figure, percent
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from helpers.events import RecordingError
-from helpers.recording import Recording
+from helpers.recording.recording import Recording
 from helpers.tables import format_bytes
 from helpers.views.pictures import INK, MUTED, PAPER, STYLE, label, new_figure
 

@@ -9,9 +9,9 @@ import pandas as pd
 import traitlets
 
 from helpers.events import RecordingError
-from helpers.queries import require_finished
-from helpers.recorded_with import recorded_with
-from helpers.recording import Recording
+from helpers.queries.event_queries import require_finished
+from helpers.recording.recorded_with import recorded_with
+from helpers.recording.recording import Recording
 from helpers.tables import Table
 from helpers.views import player_payload
 from helpers.views.explorers import Explorer, base64_text

@@ -1,4 +1,4 @@
-// The recording as the player reads it: the document of helpers/recording_file.py, unpacked into typed columns, with
+// The recording as the player reads it: the document of helpers/recording/file.py, unpacked into typed columns, with
 // what every view asks of an event (its stage, its callees, its occurrence before). Pure: no DOM.
 
 const EVENT_KINDS = ["call", "module", "builtin"];

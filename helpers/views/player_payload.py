@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 
 from helpers import landmarks as landmark_table
-from helpers import recording_file
-from helpers.installed_source import installed_text
 from helpers.permalinks import permalink
-from helpers.queries import require_finished
+from helpers.queries.event_queries import require_finished
+from helpers.queries.installed_source import installed_text
 from helpers.recorder_settings import ZOOMS
-from helpers.recording import Recording
+from helpers.recording import file as recording_file
+from helpers.recording.recording import Recording
 
 PUBLISHED = ("transformers", "accelerate", "huggingface_hub", "safetensors", "tokenizers", "torch")
 

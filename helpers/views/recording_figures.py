@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from helpers.recording import Recording
+from helpers.recording.recording import Recording
 from helpers.tables import format_bytes
 from helpers.views.pictures import INK, MUTED, STYLE, label, new_figure
 

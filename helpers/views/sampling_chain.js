@@ -6,7 +6,7 @@ const KEPT = -1;
 const NEVER_POSSIBLE = -2;
 const LARGEST_FLOAT32 = 3.4028234663852886e38;
 
-/** Run the chain: the same keys as helpers.sampling_result.result gives, and `final`, the row to draw from. */
+/** Run the chain: the same keys as helpers.sampling_answers.result gives, and `final`, the row to draw from. */
 function computeResult(library, decoded, settings) {
   const unknown = unknownProcessors(library);
   if (unknown.length) {

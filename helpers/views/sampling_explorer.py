@@ -12,11 +12,11 @@ from html import escape
 import torch
 import traitlets
 
-from helpers.continuations import ROOT, Continuations
 from helpers.distribution import Distribution, NextTokenLogits, SamplingError
-from helpers.recorded_with import device_words
-from helpers.sampling_answers import FIRST_REQUEST, SamplingAnswers, travelling
-from helpers.sampling_result import settings_from_text
+from helpers.recording.recorded_with import device_words
+from helpers.sampling_answers.answers import FIRST_REQUEST, SamplingAnswers, travelling
+from helpers.sampling_answers.continuations import ROOT, Continuations
+from helpers.sampling_answers.result import settings_from_text
 from helpers.views.explorers import Explorer
 from helpers.views.pictures import percent
 
@@ -25,7 +25,7 @@ STATIC_TOKENS = 12
 
 class SamplingExplorer(Explorer):
     """The widget. Its contract is two traits: a `request` comes in, the `result` goes out (see
-    `helpers.sampling_answers`); `tree` and `distribution` go with the result, `library` never changes.
+    `helpers.sampling_answers.answers`); `tree` and `distribution` go with the result, `library` never changes.
     """
 
     explorer = "sampling_explorer"

@@ -1,5 +1,5 @@
 // Answers to the sampling explorer's requests on a page without a kernel: the same contract as
-// helpers/sampling_answers.py, from the distributions that travelled with the page and the page's own chain.
+// helpers/sampling_answers/answers.py, from the distributions that travelled with the page and the page's own chain.
 
 /** Answer every request that is set on a static model, at once. Returns what takes it off again. */
 function answerOnPage(model) {

@@ -1,6 +1,6 @@
 // A row of scores: `scores`, one for each token: the exact ones first (in the order of data.ids), then the tail by
 // falling logit; `order`, the indices of the tokens that can still be chosen, by falling score. Made of the compact data
-// of helpers/compact_logits.py.
+// of helpers/sampling_answers/compact_logits.py.
 
 const CURVE_POINTS = 120;
 
@@ -17,9 +17,9 @@ function decodeLogits(data) {
   return { ...data, ids, logits, scores, order, places, exact: ids.length };
 }
 
-const GOLOMB_ORDER = 2; // as in helpers/logit_gaps.py
+const GOLOMB_ORDER = 2; // as in helpers/sampling_answers/logit_gaps.py
 
-/** The falling logits that helpers/logit_gaps.py has written. Different ones in one step are spread evenly over it. */
+/** The falling logits that helpers/sampling_answers/logit_gaps.py has written. Different ones in one step are spread evenly over it. */
 function logitsOfGaps({ highest, step, count, bits }) {
   const next = exponentialGolomb(bytesOf(bits));
   const values = new Float64Array(count);

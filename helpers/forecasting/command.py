@@ -1,0 +1,82 @@
+"""`python -m helpers forecast MODEL`: will it fit? The exit status says it: 0 fits, 3 does not, 4 cannot be told."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+FITS, DOES_NOT_FIT, NOT_KNOWN = 0, 3, 4
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    from helpers.forecasting.settings import CACHES, NEW_TOKENS, PROMPT_TOKENS
+
+    parser.epilog = (
+        f"exit status: {FITS} it fits, {DOES_NOT_FIT} it does not, {NOT_KNOWN} it cannot be told, 1 an error"
+    )
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="a checkpoint's folder, a config.json, a Hub id, or llama-2-7b for that shape without any file",
+    )
+    parser.add_argument(
+        "--dtype", metavar="DTYPE", help="float32, float16, bfloat16 or auto; else the library's default"
+    )
+    parser.add_argument(
+        "--gpu",
+        metavar="SIZE",
+        action="append",
+        default=[],
+        help="forecast for a GPU with this much free memory, such as 24GB or 24GiB, that need not be here; give it "
+        "once for each GPU",
+    )
+    parser.add_argument(
+        "--device-map",
+        metavar="MAP",
+        help="cpu, cuda:0, auto …; without it the GPUs that --gpu names, else the device that the notebooks choose",
+    )
+    parser.add_argument("--prompt-tokens", type=int, default=PROMPT_TOKENS, metavar="N")
+    parser.add_argument("--new-tokens", type=int, default=NEW_TOKENS, metavar="N")
+    parser.add_argument("--batch", type=int, default=1, metavar="N", help="how many prompts at once")
+    parser.add_argument("--cache", default=CACHES[0], help=f"{' or '.join(CACHES)}")
+    parser.add_argument("--figure", metavar="FILE", help="write the stacked bars to this PNG file")
+
+
+def command(options: argparse.Namespace) -> int:
+    """Print the forecast; return the exit status."""
+    from helpers.forecasting.forecast import forecast
+
+    memory = {f"cuda:{number}": size for number, size in enumerate(options.gpu)}
+    found = forecast(
+        options.model,
+        dtype=options.dtype,
+        device_map=options.device_map or _device_map(memory),
+        prompt_tokens=options.prompt_tokens,
+        new_tokens=options.new_tokens,
+        batch=options.batch,
+        cache=options.cache,
+        memory=memory,
+    )
+    print(found)
+    if options.figure:
+        _write_figure(found, options.figure)
+    return {True: FITS, False: DOES_NOT_FIT, None: NOT_KNOWN}[found.fits]
+
+
+def _device_map(memory: dict[str, str]) -> str:
+    from helpers import devices
+
+    if not memory:
+        return str(devices.chosen_device())
+    return "auto" if len(memory) > 1 else next(iter(memory))
+
+
+def _write_figure(found, file: str) -> None:
+    from pathlib import Path
+
+    from helpers.views.forecast_figures import forecast_figure
+    from helpers.views.pictures import png
+    from helpers.whole_file import write_whole
+
+    print(f"figure: {write_whole(Path(file).expanduser(), png(forecast_figure(found)))}", file=sys.stderr)

@@ -1,0 +1,270 @@
+"""The forward passes of a generation, rehearsed: the installed library's own code on tensors without memory.
+
+torch's FakeTensorMode runs every operation on tensors that have a shape, a dtype and a device, but no memory. So the
+parameters, the KV cache and the activations are those that the library makes, for any architecture that it has, and
+no formula of ours stands between. What a kernel takes for itself while it runs is not seen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import logging as python_logging
+import re
+import warnings
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from helpers import compat
+from helpers.forecasting.live_memory import LiveMemory, layer_bytes
+from helpers.forecasting.settings import ForecastError
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+
+LOGITS_COPY = 4
+"""Bytes per entry of the float32 copy of the last position's logits that generate() makes before it samples."""
+
+
+class RehearsalError(ForecastError):
+    """The library cannot run this model without memory; the message says where it stopped."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter or buffer of the model, each storage once: `nbytes` as it will be in memory."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    nbytes: int
+    is_buffer: bool = False
+
+    @property
+    def count(self) -> int:
+        """How many numbers it has."""
+        count = 1
+        for size in self.shape:
+            count *= size
+        return count
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One forward pass: what it holds at most beside weights and KV cache, and its logits; bytes."""
+
+    activations: int
+    logits: int
+    all_logits: int
+    """The logits of every position, as a forward pass outside generate() gives them."""
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What the rehearsal saw. Bytes; None where the library could not be rehearsed, and then `unknown` says why."""
+
+    cache_by_layer: tuple[int, ...] | None = None
+    """KV cache after the last step, layer by layer."""
+    prefill_cache_by_layer: tuple[int, ...] | None = None
+    token_by_layer: tuple[int, ...] | None = None
+    """What one token adds, layer by layer, while no window is full; None for a static cache, there whole at once."""
+    prefill: Pass | None = None
+    decode: Pass | None = None
+    unknown: str | None = None
+    scaled_from: str | None = None
+    """The dtype of the rehearsal, where it is not the forecast's."""
+
+    @property
+    def cache_per_token(self) -> int | None:
+        """What one token adds to all layers; None where `token_by_layer` is."""
+        return None if self.token_by_layer is None else sum(self.token_by_layer)
+
+    def scaled(self, other: torch.dtype, dtype: torch.dtype) -> Rehearsal:
+        """A rehearsal in `other` as one in `dtype`: the KV cache exactly, as it is in the model's dtype; the rest at
+        most, as some of its tensors have a dtype of their own."""
+
+        def size(count: int) -> int:
+            return -(-count * dtype.itemsize // other.itemsize)
+
+        def scaled_pass(one: Pass | None) -> Pass | None:
+            return one and Pass(*map(size, (one.activations, one.logits, one.all_logits)))
+
+        return replace(
+            self,
+            cache_by_layer=tuple(map(size, self.cache_by_layer or ())),
+            prefill_cache_by_layer=tuple(map(size, self.prefill_cache_by_layer or ())),
+            token_by_layer=None if self.token_by_layer is None else tuple(map(size, self.token_by_layer)),
+            prefill=scaled_pass(self.prefill),
+            decode=scaled_pass(self.decode),
+            scaled_from=str(other).removeprefix("torch."),
+        )
+
+
+class FakeModel:
+    """A causal language model without memory, in evaluation mode, in `dtype`; made from its config alone.
+
+    Raises RehearsalError for a config that the installed transformers has no causal language model for, or that
+    lacks what the model needs.
+    """
+
+    def __init__(self, config: PretrainedConfig, dtype: torch.dtype) -> None:
+        from transformers import AutoModelForCausalLM
+
+        self.mode = FakeTensorMode()
+        try:
+            with self.mode, quiet():
+                self.model = AutoModelForCausalLM.from_config(config, **compat.dtype_argument(dtype)).eval()
+        except Exception as error:  # whatever the modelling code of any architecture raises on a config
+            raise RehearsalError(
+                f"transformers cannot build a causal language model from this {type(config).__name__}: "
+                f"{_in_one_line(error)}"
+            ) from error
+        self.dtype = dtype
+
+    def parameters(self) -> list[Parameter]:
+        """Parameters and buffers, each storage once, under the first of its names."""
+        seen, found = set(), []
+        for is_buffer, named in (
+            (False, self.model.named_parameters()),
+            (True, self.model.named_buffers()),
+        ):
+            for name, tensor in named:
+                storage = tensor.untyped_storage()._cdata
+                if storage not in seen:
+                    seen.add(storage)
+                    dtype = tensor.dtype if is_buffer else self._loaded_dtype(name, tensor.dtype)
+                    nbytes = tensor.numel() * dtype.itemsize
+                    found.append(Parameter(name, tuple(tensor.shape), _plain(dtype), nbytes, is_buffer))
+        return found
+
+    def tied(self) -> dict[str, str]:
+        """Second name -> first name of each parameter that has more than one."""
+        first: dict[int, str] = {}
+        tied = {}
+        for name, tensor in self.model.named_parameters(remove_duplicate=False):
+            known = first.setdefault(id(tensor), name)
+            if known != name:
+                tied[name] = known
+        return tied
+
+    def _loaded_dtype(self, name: str, built: torch.dtype) -> torch.dtype:
+        """float32 for what from_pretrained keeps in it although another dtype is asked for, else as built."""
+        kept = list(getattr(self.model, "_keep_in_fp32_modules_strict", None) or ())
+        if self.dtype == torch.float16:
+            kept += getattr(self.model, "_keep_in_fp32_modules", None) or ()
+        half = self.dtype in (torch.float16, torch.bfloat16)
+        is_kept = half and any(re.search(rf"(^|\.){re.escape(part)}($|\.)", name) for part in kept)
+        return torch.float32 if is_kept and built.is_floating_point else built
+
+    def rehearse(self, prompt_tokens: int, new_tokens: int, batch: int, cache: str) -> Rehearsal:
+        """Prefill of `prompt_tokens`, and the decode steps of `new_tokens`, for `batch` sequences.
+
+        The last token is chosen but never goes through the model: the cache ends at prompt + new - 1 positions.
+        """
+        room = compat.static_cache_positions(prompt_tokens, new_tokens)
+        result = Rehearsal()
+        try:
+            prefill, held = self._run(batch, prompt_tokens, self._cache(cache, batch, room))
+            result = replace(result, prefill=prefill)
+            sizes = layer_bytes(held)
+            if sizes is None:
+                what = (
+                    "it gives no KV cache" if held is None else f"the layout of its {type(held).__name__} is not known"
+                )
+                raise RehearsalError(what)
+            result = replace(result, cache_by_layer=sizes, prefill_cache_by_layer=sizes)
+            if cache == "dynamic":
+                _, one = self._run(batch, 1, None)
+                result = replace(result, token_by_layer=layer_bytes(one))
+            if new_tokens > 1:
+                first, held = self._run(batch, 1, held, position=prompt_tokens)
+                result = replace(result, decode=first, cache_by_layer=layer_bytes(held))
+            if new_tokens > 2:
+                last, held = self._last_step(held, prompt_tokens, new_tokens, batch, self._cache(cache, batch, room))
+                sizes = layer_bytes(held)
+                at_first = first.activations + sum(result.cache_by_layer) - sum(sizes)
+                decode = replace(last, activations=max(last.activations, at_first))
+                result = replace(result, decode=decode, cache_by_layer=sizes)
+        except Exception as error:  # whatever the modelling code of any architecture raises without memory
+            what = "decode step" if result.cache_by_layer else "activations" if result.prefill is None else "KV cache"
+            result = replace(result, unknown=f"{what} not known: {_in_one_line(error)}")
+        return result
+
+    def _last_step(
+        self, held: object, prompt_tokens: int, new_tokens: int, batch: int, empty: object | None
+    ) -> tuple[Pass, object]:
+        """The last decode step, after another one; `held`: the cache after the first, `empty`: one to begin with.
+
+        A layer with a sliding window keeps a view: after a prefill of the storage of all its positions, so that the
+        first decode step may hold most; after a decode step of one that is as long as the window.
+        """
+        before = prompt_tokens + new_tokens - 3
+        if before > prompt_tokens:
+            _, held = self._run(batch, before, empty)
+            _, held = self._run(batch, 1, held, position=before)
+        return self._run(batch, 1, held, position=before + 1)
+
+    def _cache(self, cache: str, batch: int, room: int) -> object | None:
+        """None lets the model make its own dynamic cache, as generate() does."""
+        if cache == "dynamic":
+            return None
+        with self.mode:
+            return compat.static_cache(self.model.config, batch, room, self.dtype)
+
+    def _run(self, batch: int, tokens: int, cache: object | None, position: int = 0) -> tuple[Pass, object]:
+        keep_last = {name: 1 for name in LAST_LOGITS_ONLY if name in _forward_parameters(self.model)}
+        with self.mode, torch.no_grad(), quiet():
+            ids = torch.zeros((batch, tokens), dtype=torch.long)
+            given = {} if cache is None else {"past_key_values": cache}
+            if "cache_position" in _forward_parameters(self.model):
+                given["cache_position"] = torch.arange(position, position + tokens)
+            with LiveMemory(self.model, cache) as live:
+                output = self.model(ids, use_cache=True, **given, **keep_last)
+            held = compat.cache_of_generate(self.model, getattr(output, "past_key_values", None))
+            logits = output.logits
+            row = batch * logits.shape[-1]
+            return Pass(
+                activations=live.most - sum(layer_bytes(held) or ()),
+                logits=logits.numel() * logits.element_size() + row * LOGITS_COPY,
+                all_logits=row * tokens * logits.element_size(),
+            ), held
+
+
+LAST_LOGITS_ONLY = ("logits_to_keep", "num_logits_to_keep")
+"""The arguments by which generate() asks for the logits of the last position only; the second is that of 4.47."""
+
+
+def _forward_parameters(model: PreTrainedModel) -> frozenset[str]:
+    return frozenset(inspect.signature(inspect.unwrap(type(model).forward)).parameters)
+
+
+def _plain(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _in_one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
+
+
+@contextlib.contextmanager
+def quiet():
+    """Without warnings and log lines: they would be about no run of the reader's."""
+    from transformers.utils import logging
+
+    others = {name: python_logging.getLogger(name) for name in ("torch._subclasses.fake_tensor", "accelerate")}
+    level, other_levels = logging.get_verbosity(), {name: logger.level for name, logger in others.items()}
+    logging.set_verbosity_error()
+    for logger in others.values():
+        logger.setLevel(python_logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(level)
+        for name, logger in others.items():
+            logger.setLevel(other_levels[name])
