@@ -57,6 +57,7 @@ def test_a_notebook_is_run_first_unless_it_is_to_stay_as_it_is(tmp_path):
     ("output", "problem"),
     [
         ({"text__html": "<img src=data:,x>"}, "the picture 'data:,x' has no alt text"),
+        ({"image__png": "aGk="}, "the picture 'data:image/png;base64,aGk=' has no alt text"),
         ({"text__html": "<script src=https://example.org/x.js></script>"}, "it would fetch https://example.org/x.js"),
         ({"text__html": "<p>/home/ada/x</p>"}, "names a path of this machine: /home/ada/x"),
         ({"text__html": "<p>hf_abcdefghijklmnop</p>"}, "holds a secret: hf_abc…"),
@@ -70,6 +71,7 @@ def test_a_page_that_must_not_go_out_is_not_written(tmp_path, output, problem):
         )
     assert str(told.value).startswith("20_small.ipynb must not go out as it is:\n")
     assert problem in str(told.value)
+    assert "more than" in problem or str(told.value).endswith(', in the cell that begins "x"')
     assert not (tmp_path / "page.html").exists()
 
 

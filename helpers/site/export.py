@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import mimetypes
 import re
+from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 from urllib.parse import unquote
@@ -20,6 +21,8 @@ from helpers.whole_file import write_whole
 
 TEMPLATES = Path(__file__).parent / "template"
 TEMPLATE = "tutorial"
+MOST_OF_A_CELL = 60
+"""Characters of a cell's first line, where a problem names it."""
 GLOSSARY = ROOT / "docs" / "glossary.md"
 _GLOSSARY_LINK = re.compile(r"\((?:\.\./docs/)?glossary\.md(?:#([\w-]+))?\)")
 _OTHER_NOTEBOOK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!\w+:)[^)#\s]+\.ipynb(?:#[^)]*)?\)")
@@ -138,12 +141,39 @@ def _script() -> str:
     return (TEMPLATES / TEMPLATE / "scrolling.js").read_text(encoding="utf-8")
 
 
-def _problems(document: str, page: NotebookPage):
+def _problems(document: str, page: NotebookPage) -> Iterator[str]:
     size = len(document.encode("utf-8"))
     if size > inspection.PAGE_BYTES:
         yield f"it weighs {size:,} bytes, more than {inspection.PAGE_BYTES:,}"
-    yield from inspection.page_problems(document)
-    yield from inspection.alone_problems(document)
-    yield from inspection.text_problems(document)
+    cells = _cells_of_problems(page)
+    yield from (f"{problem}{cells.get(problem, '')}" for problem in _problems_of(document))
     for name, recording in page.recordings.items():
         yield from (f"{name}: {problem}" for problem in inspection.text_problems(inspection.unpacked(recording)))
+
+
+def _problems_of(text: str) -> Iterator[str]:
+    yield from inspection.page_problems(text)
+    yield from inspection.alone_problems(text)
+    yield from inspection.text_problems(text)
+
+
+def _cells_of_problems(page: NotebookPage) -> dict[str, str]:
+    """By problem, in which cell it is; what is in no cell alone (a link into another one, say) is not told."""
+    found: dict[str, str] = {}
+    for cell in page.notebook["cells"]:
+        begins = next((line.strip() for line in cell["source"].splitlines() if line.strip()), "")
+        for problem in _problems_of("\n".join(_texts(cell))):
+            found.setdefault(problem, f', in the cell that begins "{begins[:MOST_OF_A_CELL]}"')
+    return found
+
+
+def _texts(cell) -> Iterator[str]:
+    """What a cell puts on the page: its source, and its outputs as HTML where they are pictures."""
+    yield cell["source"]
+    for output in cell.get("outputs", ()):
+        yield output.get("text", "")
+        for kind, value in output.get("data", {}).items():
+            if kind.startswith("image/") and kind != "image/svg+xml":
+                yield f'<img src="data:{kind};base64,{value}">'
+            elif isinstance(value, str):
+                yield value
