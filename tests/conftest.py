@@ -1,6 +1,7 @@
 """What every test stands on: no network, no progress bars, none of the reader's own settings."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,11 @@ from tests.site_tools import SETTINGS_OF_THE_READER, built_site, open_offline  #
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 os.environ["TQDM_DISABLE"] = "1"
+
+# A shell without job control starts what it puts in the background with SIGINT ignored, and so would the programs be
+# that the tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
