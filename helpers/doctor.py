@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 
 from helpers.folders import nearest_existing
+from helpers.probes.redact import without_home
 from helpers.project import DISTRIBUTION
 
 OK, WARN, FAIL = "OK", "WARN", "FAIL"
@@ -36,7 +37,7 @@ class Finding:
 
     def __str__(self) -> str:
         advice = f" -> {self.advice}" if self.advice else ""
-        return _without_home(f"{self.status:<6}{self.subject:<16}{self.text}{advice}")
+        return without_home(f"{self.status:<6}{self.subject:<16}{self.text}{advice}")
 
 
 def check_python() -> Iterator[Finding]:
@@ -253,8 +254,3 @@ def _free(free: float | None, total: float | None) -> str:
 
 def _gigabytes(count: float) -> str:
     return f"{count / GIGABYTE:.1f} GB"
-
-
-def _without_home(text: str) -> str:
-    home = str(Path.home())
-    return text.replace(home, "~") if len(home) > 1 else text

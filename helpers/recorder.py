@@ -18,7 +18,7 @@ from .events import CACHE_COLUMNS, MEMORY_COLUMNS, NOT_OBSERVED, STEP_COLUMNS, R
 from .probes import redact
 from .probes.calls import CallProbe, backend
 from .probes.describe import Describer
-from .probes.functions import FunctionTable
+from .probes.functions import PUBLISHED, FunctionTable
 from .probes.interrupts import InterruptGuard
 from .probes.loading import LoadingProbe
 from .probes.memory import MemoryProbe
@@ -250,7 +250,8 @@ class Recorder(AbstractContextManager):
         recording.samples = self._sampling.rows() if self._sampling else []
         recording.value_rows = value_columns(self._values, self._probe.log, recording.events["status"])
         for probe in filter(
-            None, (self._probe, self._loading, self._tracker, self._weights, self._sampling, self._values)
+            None,
+            (self._probe, self._loading, self._tracker, self._weights, self._memory, self._sampling, self._values),
         ):
             recording.warnings.extend(probe.problems.values())
         recording.line_rows = line_columns(self._line_probe, self._probe.log)
@@ -303,4 +304,7 @@ def _hide_secrets(recording: Recording, secrets: SecretValues) -> None:
     recording.value_lists = [tuple((name, hidden(value)) for name, value in row) for row in recording.value_lists]
     recording.warnings = [hidden(warning) for warning in recording.warnings]
     recording.threads = [hidden(name) for name in recording.threads]
-    recording.sources = {name: hidden(source) for name, source in recording.sources.items()}
+    recording.sources = {
+        name: source if name.partition(".")[0] in PUBLISHED else hidden(source)
+        for name, source in recording.sources.items()
+    }

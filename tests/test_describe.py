@@ -110,6 +110,9 @@ def test_bool_and_int_do_not_share_a_description():
 
 def test_numbers_that_json_cannot_hold_are_texts():
     assert values_of(a=float("nan"), b=float("-inf")) == {"a": "nan", "b": "-inf"}
+    assert values_of(a=2**63 - 1, b=2**63, c=[-(2**63)], d=2**40_000) == {
+        "a": 2**63 - 1, "b": str(2**63), "c.0": str(-(2**63)), "d": "<int of 40001 bits>",
+    }  # fmt: skip
 
 
 def test_repr_is_never_called():
@@ -140,7 +143,13 @@ def test_containers_are_opened_by_their_own_class_not_by_what_a_subclass_says():
     assert values_of(x=Liar([3])) == {"x.0": 3}
 
 
-@pytest.mark.parametrize("name", ["token", "use_auth_token", "Authorization", "api_key", "password", "headers"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "token", "use_auth_token", "hub_token", "api-token", "Authorization", "api_key", "x-api-key", "aws_secret_key",
+        "client_secret", "password", "headers", "Set-Cookie",
+    ],
+)  # fmt: skip
 def test_secret_names_are_redacted_without_a_look(name):
     assert values_of(**{name: "abc"}) == {name: REDACTED}
     assert values_of(x={name: "abc"}) == {f"x.{name}": REDACTED}
@@ -156,6 +165,10 @@ def test_secrets_in_texts_are_redacted(monkeypatch):
     assert "hf_abcdefghijkl" not in text("see hf_abcdefghijkl here")
     assert text("not-a-usual-token") == REDACTED
     assert text("Bearer abc.def") == REDACTED
+    assert text("authorization: bearer abcdefghijklmnop") == f"authorization: {REDACTED}"
+    assert text("the bearer of news") == "the bearer of news"
+    address = "https://example.org/x?X-Amz-Signature=0f3&a=1&token=abc"
+    assert text(address) == f"https://example.org/x?{REDACTED}&a=1&{REDACTED}"
     assert "secret" not in text("https://user:secret@example.org/x")
 
 
@@ -166,6 +179,14 @@ def test_the_home_directory_is_shortened():
 def test_a_cache_folder_of_the_readers_own_is_shortened(monkeypatch, tmp_path):
     monkeypatch.setenv("TRACE_CACHE", str(tmp_path))
     assert text(str(tmp_path / "checkpoints")) == os.path.join("$TRACE_CACHE", "checkpoints")
+
+
+def test_a_short_or_relative_setting_is_not_found_in_every_text(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TRACE_CACHE", "cache")
+    monkeypatch.setenv("HF_TOKEN", "1")
+    assert text("use_cache, layers.1, DynamicCache") == "use_cache, layers.1, DynamicCache"
+    assert text(str(tmp_path / "cache" / "x")) == os.path.join("$TRACE_CACHE", "x")
 
 
 def test_a_file_name_that_is_no_utf_8_can_be_saved():

@@ -102,3 +102,34 @@ def test_an_older_file_without_virtual_parameters_is_read(tmp_path):
     read = Recording.load(recording.save(tmp_path / "old.json.gz"))
     assert set(read.memory_series["parameters_virtual"].tolist()) == {NOT_OBSERVED}
     assert read.memory()["parameters_virtual"].isna().all()
+
+
+def test_lazy_parameters_have_no_size_until_they_are_initialised():
+    class First(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.LazyLinear(4), nn.LazyLinear(2)
+
+        def forward(self, x):
+            return self.first(x)
+
+    model = First()
+    with record() as recording:
+        model(torch.zeros(3, 5))
+    assert list(recording.modules()["path"]) == ["", "first"]
+    assert recording.memory()["parameters"].iloc[-1] == 4 * (5 * 4 + 4)
+    assert recording.warnings == []
+
+
+def test_a_model_that_cannot_be_counted_is_told_and_the_recording_is_kept():
+    class Counted(nn.Module):
+        def parameters(self, recurse=True):
+            raise OSError("no parameters today")
+
+        def forward(self, x):
+            return x
+
+    with record() as recording:
+        Counted()(torch.zeros(1))
+    assert list(recording.modules()["path"]) == [""]
+    assert recording.warnings == ["memory: recount not observed (OSError: no parameters today)"]

@@ -226,6 +226,40 @@ def test_short_values_are_no_secrets_to_be_found_everywhere():
     assert not secrets
 
 
+def test_a_token_of_a_vocabulary_is_no_secret(home, tiny_checkpoint):
+    """`token` is what tokenizers call a piece of text too; one that was taken for a secret was taken out everywhere."""
+    tokenizer = AutoTokenizer.from_pretrained(str(home / "models" / "tiny"), token=SECRET)
+    with record("calls") as recording:
+        tokenizer.convert_tokens_to_ids(["attention", "generation", "layer-12"])
+        AutoModelForCausalLM.from_pretrained(str(home / "models" / "tiny"), token=SECRET)
+    calls = recording.calls()
+    given = calls.loc[calls["function"].str.endswith("_convert_token_to_id_with_added_voc"), "arguments"]
+    words = [text.rpartition("token=")[2] for text in given]
+    assert {"'attention'", "'generation'", "'layer-12'"} <= set(words)
+    assert redact.REDACTED not in str(words)
+    told = str(recording.value_lists) + str(recording.sources)
+    assert "num_attention_heads" in told
+    assert "num_<redacted>" not in told
+    assert SECRET not in told
+
+
+def test_what_goes_by_the_name_of_a_token_is_looked_for_only_where_it_looks_like_one():
+    secrets = redact.SecretValues()
+    for word in ("generation", "<|im_start|>", "two words 2"):
+        secrets.note(word, "token")
+    assert not secrets
+    secrets.note("generation", "password")
+    secrets.note("abc-def", "token")
+    assert secrets.hidden("generation abc-def") == f"{redact.REDACTED} {redact.REDACTED}"
+
+
+def test_of_two_secrets_of_which_one_begins_with_the_other_nothing_stays():
+    secrets = redact.SecretValues()
+    secrets.note("abcdef")
+    secrets.note("abcdefgh")
+    assert secrets.hidden("abcdefgh abcdef") == f"{redact.REDACTED} {redact.REDACTED}"
+
+
 def test_names_that_begin_like_a_token_stay():
     assert redact.text("hf_quantizer") == "hf_quantizer"
     assert redact.text("_is_hf_initialized") == "_is_hf_initialized"

@@ -4,6 +4,7 @@ import sys
 import threading
 import time
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,6 +12,8 @@ from transformers import AutoModelForCausalLM, StoppingCriteria, StoppingCriteri
 
 from helpers import record
 from helpers.events import KINDS, RecordingError
+from helpers.probes.calls import backend
+from helpers.probes.watch import Watch
 from helpers.recording import perfetto
 
 PROMPTS = {"first": [[5, 6, 7]], "second": [[5, 6, 7, 8, 9]]}
@@ -279,3 +282,34 @@ def test_a_generation_in_a_thread_of_its_own_has_its_time_in_the_stages(model):
     assert (times >= 0).all()
     assert times["generate, prefill / decode"] > 0
     assert times["forward pass"] > 0
+
+
+def test_steps_begin_and_end_while_other_threads_find_functions():
+    """Switching the events of all watched functions must bear that another thread adds one at that moment."""
+
+    def finder(code):
+        return Watch(code, lambda frame: (0, -1, 0)) if code.co_filename == "found.py" else None
+
+    probe = backend()([], [], SimpleNamespace(description_of_one=lambda *_: 0), None, time.perf_counter_ns, finder)
+
+    def call_new_functions():
+        for _ in range(500):
+            scope = {}
+            exec(compile("def new(): pass", "found.py", "exec"), scope)
+            scope["new"]()
+
+    threads = [threading.Thread(target=call_new_functions) for _ in range(2)]
+    probe.start()
+    for thread in threads:
+        thread.start()
+    try:
+        probe.state().generation = 0
+        while any(thread.is_alive() for thread in threads):
+            probe.set_keeping(False)
+            probe.set_keeping(True)
+    finally:
+        for thread in threads:
+            thread.join()
+        probe.stop()
+    assert probe.problems == {}
+    assert len(probe.watches) > 100

@@ -72,7 +72,7 @@ class Describer:
                 kind = type(value)  # the two commonest cases first: this runs for each argument of each event
                 if kind is torch.Tensor:
                     tensors.append(self.tensor(path, value))
-                elif kind in PLAIN and not redact.is_secret_path(path):
+                elif (kind is bool or value is None) and not redact.is_secret_path(path):
                     values.append((path, value))
                 else:
                     self._add(path, value, tensors, values, 0)
@@ -129,11 +129,11 @@ class Describer:
         return index
 
     def _add(self, path: str, value: object, tensors: list[int], values: list, depth: int) -> None:
-        if redact.is_secret_path(path):
-            values.append((path, REDACTED_OR_NONE[value is None]))
-            self.secrets.note(value)
-            return
         kind = type(value)
+        if kind is not redact.Word and redact.is_secret_path(path):
+            values.append((path, REDACTED_OR_NONE[value is None]))
+            self.secrets.note(value, path.rpartition(".")[2])
+            return
         handler = self._handlers.get(kind)
         if handler is None:
             handler = self._handlers[kind] = _handler_for(kind)
@@ -264,8 +264,9 @@ def _whole(size: object) -> int:
         return NOT_OBSERVED
 
 
-PLAIN = frozenset({bool, int, type(None)})
 CONSTANTS = frozenset({bool, type(None), torch.dtype})
+LARGEST_INTEGER = 2**63  # a larger one, as a tokenizer's VERY_LARGE_INTEGER, is told as a text: a file has 64 bits
+LONGEST_INTEGER = 128  # bits of one that is written out
 SHORT = 32  # characters: longer texts are not kept as a part of keys
 REDACTED_OR_NONE = {True: None, False: redact.REDACTED}
 
@@ -274,8 +275,10 @@ def _handler_for(kind: type):
     """How values of this type are described; decided by the type alone, so that no code of the value runs."""
     if issubclass(kind, torch.Tensor):
         return _add_tensor
-    if kind in PLAIN:
+    if kind is bool or kind is type(None):
         return _add_plain
+    if kind is int:
+        return _add_int
     for base, handler in (
         (float, _add_float),
         (str, _add_text),
@@ -306,6 +309,13 @@ def _add_tensor(describer: Describer, path, value, tensors, values, depth) -> No
 
 
 def _add_plain(describer, path, value, tensors, values, depth) -> None:
+    values.append((path, value))
+
+
+def _add_int(describer, path, value, tensors, values, depth) -> None:
+    if abs(value) >= LARGEST_INTEGER:
+        few = value.bit_length() <= LONGEST_INTEGER
+        value = str(value) if few else f"<int of {value.bit_length()} bits>"
     values.append((path, value))
 
 

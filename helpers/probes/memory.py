@@ -14,9 +14,11 @@ from collections.abc import Callable, Iterable
 
 import psutil
 import torch
+from torch.nn.parameter import is_lazy
 
 from ..events import MEMORY_COLUMNS, NOT_OBSERVED
 from .collectives import local_part
+from .guard import noting
 from .kv_cache import is_cache
 
 
@@ -25,6 +27,7 @@ class MemoryProbe:
 
     def __init__(self, clock: Callable[[], int]) -> None:
         self.rows: list[tuple[int, ...]] = []
+        self.problems: dict[str, str] = {}
         self.parameters = 0
         self.parameters_virtual = 0
         self.kv_cache = 0
@@ -74,6 +77,7 @@ class MemoryProbe:
     def _model_freed(self, _: weakref.ref) -> None:
         self._stale = True  # counted again at the next sample, not here: this may run in the middle of anything
 
+    @noting("memory")
     def recount(self) -> None:
         """Count the living models again: one that was cast, moved or changed has another size now."""
         self._stale = False
@@ -100,12 +104,13 @@ class MemoryProbe:
 def held_bytes(models: Iterable[torch.nn.Module]) -> tuple[int, int]:
     """(bytes in memory, bytes of meta and fake tensors) of the parameters and buffers of these models, all together.
 
-    Memory that several tensors share (ties, views of one buffer, modules of one model) counts once. A KV cache that is
-    a part of its model is no parameter: the series has it in a column of its own.
+    Memory that several tensors share (ties, views of one buffer, modules of one model) counts once. What has no size
+    yet (the parameters of nn.LazyLinear before its first call) is not counted. A KV cache that is a part of its model
+    is no parameter: the series has it in a column of its own.
     """
     modules = [module for model in models for module in model.modules() if not is_cache(module)]
     held = [tensor for module in modules for tensor in (*module._parameters.values(), *module._buffers.values())]
-    tensors = {id(tensor): tensor for tensor in held if tensor is not None}
+    tensors = {id(tensor): tensor for tensor in held if tensor is not None and not is_lazy(tensor)}
     ranges: dict[str, list[tuple[int, int]]] = {}
     elsewhere = virtual = 0
     for tensor in map(local_part, tensors.values()):
@@ -137,7 +142,7 @@ def _place(tensor: torch.Tensor) -> tuple[torch.dtype, torch.device, int]:
     """Changes when a model is cast or moved."""
     try:
         return tensor.dtype, tensor.device, 0 if tensor.is_meta else local_part(tensor).untyped_storage()._cdata
-    except (RuntimeError, NotImplementedError):
+    except Exception:  # lazy, without one storage, or of a class that does not say
         return tensor.dtype, tensor.device, 0
 
 

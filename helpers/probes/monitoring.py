@@ -66,12 +66,14 @@ class MonitoringProbe(CallProbe):
     def stop(self) -> None:
         """See CallProbe.stop."""
         monitoring = sys.monitoring
-        self._set_all(False, ending=True)
-        for event in self._callbacks:
-            monitoring.register_callback(self._tool, event, None)
-        if self._disabled:
-            monitoring.restart_events()
-        monitoring.free_tool_id(self._tool)
+        try:
+            self._set_all(False, ending=True)
+        finally:
+            for event in self._callbacks:
+                monitoring.register_callback(self._tool, event, None)
+            if self._disabled:
+                monitoring.restart_events()
+            monitoring.free_tool_id(self._tool)
 
     def set_keeping(self, keeping: bool) -> None:
         """See CallProbe.set_keeping. Events are the interpreter's, for all threads: they go off while every generation
@@ -83,8 +85,8 @@ class MonitoringProbe(CallProbe):
             _put(state, self._summarising, not keeping)
             in_full = not self._summarising or bool(self._generating - self._summarising)
             if in_full != self._in_full:
-                self._in_full = in_full
                 self._set_all(in_full)
+                self._in_full = in_full
 
     def _set_all(self, on: bool, *, ending: bool = False) -> None:
         """Switch the local events of all watched code. Off, the boundaries of steps stay watched, what no step has
@@ -100,7 +102,7 @@ class MonitoringProbe(CallProbe):
         }
         masks: dict[int, int] = {}
         codes: dict[int, types.CodeType] = {}
-        for key, watch in self.watches.items():
+        for key, watch in [*self.watches.items()]:  # a copy: other threads find functions meanwhile
             codes[key] = watch.code
             if ending:
                 masks[key] = 0

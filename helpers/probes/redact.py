@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import types
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,13 +18,20 @@ _SHORTEST_SECRET = 6  # characters; shorter ones would be found everywhere
 LONGEST_TEXT = 160  # characters; a prompt or a path is recognisable, a document does not fit
 
 _SECRET_NAMES = re.compile(
-    r"^(token|use_auth_token|hf_token|auth|auth_token|access_token|authorization|proxy-authorization|headers|cookies?"
-    r"|password|passwd|secret|api_key|credentials?|proxies|private_key)$",
+    r"^(token|use_auth_token|(hf|hub|api|auth|access|bearer|refresh|session)[_-]?token|auth|(proxy-)?authorization|headers"
+    r"|(set-)?cookies?|password|passwd|(client[_-]?)?secret|(\w+[_-])?(api|access|secret|private)[_-]?key|credentials?|proxies)$",
     re.IGNORECASE,
 )
-# twelve: shorter ones are names (hf_quantizer)
-_SECRET_TEXTS = re.compile(r"hf_[A-Za-z0-9]{12,}|Bearer\s+\S+|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)")
+_SECRET_TEXTS = re.compile(
+    r"hf_[A-Za-z0-9]{12,}"  # twelve: shorter ones are names (hf_quantizer)
+    r"|Bearer\s+\S+|bearer\s+[\w.~+/=-]{16,}"  # sixteen: "bearer of news" is none
+    r"|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"
+    r"|(?<=[?&])(?i:(?:access_)?token|sig|signature|policy|x-amz-[a-z-]+)=[^&\s\"'<>]+"  # of an address
+)
+# an access token is one word with a digit or a hyphen; a token of a vocabulary, which goes by the same name, rarely is
+_LIKE_AN_ACCESS_TOKEN = re.compile(r"(?=.*[\d-])[\w.~+/=-]+$")
 _SECRET_VARIABLE = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|API_KEY|ACCESS_KEY|CREDENTIALS)$", re.IGNORECASE)
+_HUB_ARGUMENTS = frozenset(("cache_dir", "revision", "local_files_only", "repo_id", "pretrained_model_name_or_path"))
 _SECRET_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACEHUB_API_TOKEN")
 
 
@@ -42,6 +50,20 @@ def secrets_in(value: str, variables: Mapping[str, str]) -> list[str]:
     return [f"{secret[:_SHORTEST_SECRET]}…" for secret in dict.fromkeys(found)]
 
 
+class Word(str):
+    """A text that is no secret though it goes by a secret's name: a token of a vocabulary."""
+
+    __slots__ = ()
+
+
+def is_given_a_word(code: types.CodeType) -> bool:
+    """Whether what this function calls `token` is one of a vocabulary: a tokenizer's function that asks no hub."""
+    arguments = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    file = Path(code.co_filename)
+    of_a_tokenizer = file.name.startswith("tokenization_") or file.parent.name == "tokenizers"
+    return "token" in arguments and of_a_tokenizer and _HUB_ARGUMENTS.isdisjoint(arguments)
+
+
 class SecretValues:
     """The secrets that passed under a secret's name, to find them again where they have none: `get_token()` gives one
     back, and a message may quote it. Kept while the recording runs."""
@@ -49,14 +71,15 @@ class SecretValues:
     def __init__(self) -> None:
         self._values: set[str] = set()
 
-    def note(self, value: object) -> None:
-        """Remember a secret, or those in a dictionary of headers."""
+    def note(self, value: object, name: str = "") -> None:
+        """Remember a secret, or those in a dictionary of headers. What is called just `token` may also be one of a
+        vocabulary: only what looks like an access token is remembered."""
         if isinstance(value, dict):
-            for item in list(value.values()):
-                self.note(item)
+            for key, item in list(value.items()):
+                self.note(item, str(key))
         elif isinstance(value, str):
             bare = str.removeprefix(value, "Bearer ")
-            if len(bare) >= _SHORTEST_SECRET:
+            if len(bare) >= _SHORTEST_SECRET and (name.lower() != "token" or _LIKE_AN_ACCESS_TOKEN.match(bare)):
                 self._values.add(bare)
 
     def __bool__(self) -> bool:
@@ -66,7 +89,7 @@ class SecretValues:
         """`value` without them, where it is a text; also without the beginning of one that was cut."""
         if not isinstance(value, str):
             return value
-        for secret in self._values:
+        for secret in sorted(self._values, key=len, reverse=True):  # one may begin with another
             value = value.replace(secret, REDACTED)
             if value.endswith("…"):
                 lengths = range(min(len(secret), len(value)) - 1, _SHORTEST_SECRET - 1, -1)
@@ -99,33 +122,37 @@ def source(value: str) -> str:
 def _clean(value: str) -> str:
     clean = _SECRET_TEXTS.sub(REDACTED, value)
     for variable in _SECRET_VARIABLES:
-        secret = os.environ.get(variable)
-        if secret:
+        secret = os.environ.get(variable, "")
+        if len(secret) >= _SHORTEST_SECRET:
             clean = clean.replace(secret, REDACTED)
-    return _without_home(_without_cache_folder(clean))
+    return without_home(_without_cache_folder(clean))
 
 
 def _without_cache_folder(value: str) -> str:
     """The reader's own cache folder is as private as the home directory, where it lies by default."""
     folder = os.environ.get("TRACE_CACHE")
-    return value.replace(str(Path(folder).expanduser()), "$TRACE_CACHE") if folder else value
+    if folder:
+        for path in _spellings(os.path.abspath(os.path.expanduser(folder))):
+            value = path.sub("$TRACE_CACHE", value)
+    return value
 
 
-def _without_home(value: str) -> str:
-    for home in _homes(os.path.expanduser("~")):
+def without_home(value: str) -> str:
+    """`value` with "~" in place of the home directory."""
+    for home in _spellings(os.path.expanduser("~")):
         value = home.sub("~", value)
     return value
 
 
 @functools.lru_cache(maxsize=8)
-def _homes(home: str) -> tuple[re.Pattern, ...]:
-    """The home directory, where it really lies if it is a link, and both with the slashes of a URL.
+def _spellings(folder: str) -> tuple[re.Pattern, ...]:
+    """A folder, where it really lies if it is a link, and both with the slashes of a URL.
 
-    /home/annabel is not /home/ann; and of a home as short as /root the word alone, as in /data/root, is not it.
+    /home/annabel is not /home/ann; and of a folder as short as /root the word alone, as in /data/root, is not it.
     """
-    real = os.path.realpath(home)
+    real = os.path.realpath(folder)
     paths = [
-        path for path in dict.fromkeys((home, real, Path(home).as_posix(), Path(real).as_posix())) if len(path) > 1
+        path for path in dict.fromkeys((folder, real, Path(folder).as_posix(), Path(real).as_posix())) if len(path) > 1
     ]
     return tuple(
         re.compile((r"(?<!\w)" if len(Path(path).parts) < 3 else "") + re.escape(path) + r"(?!\w)") for path in paths

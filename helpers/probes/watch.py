@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..events import BUILTIN, CALL, NOT_OBSERVED
+from .redact import Word, is_given_a_word
 
 if TYPE_CHECKING:
     from .describe import Describer
@@ -147,13 +148,15 @@ def call_reader(code: types.CodeType, function: int, describer: Describer) -> Ca
     starred = next(extra) if code.co_flags & VARIABLE_ARGUMENTS else None
     keywords = next(extra) if code.co_flags & VARIABLE_KEYWORDS else None
     description = describer.description
-
+    word = names.index("token") if is_given_a_word(code) else None
     given_to = operator.itemgetter(*names) if len(names) > 1 else lambda values: [values[name] for name in names]
 
     def read(frame: types.FrameType) -> Seen:
         values = frame.f_locals
         given = given_to(values)
         given_names = names
+        if word is not None and type(given[word]) is str:
+            given = (*given[:word], Word(given[word]), *given[word + 1 :])
         if starred is not None and values[starred]:
             given = (*given, *values[starred])
             given_names += tuple([f"*{starred}.{position}" for position in range(len(values[starred]))])

@@ -10,6 +10,7 @@ import types
 from collections import Counter
 
 import torch
+from torch.nn.parameter import is_lazy
 
 from ..landmarks import code_of
 from ..recording.rows import WeightRow
@@ -73,7 +74,7 @@ def is_compiled(module: torch.nn.Module) -> bool:
 def _row(path: str, module: torch.nn.Module, counted: set[int]) -> WeightRow | None:
     """`counted`: ids of the tensors that have a row already; those of this module are added."""
     named = (*module._parameters.items(), *module._buffers.items())
-    own = [(name, tensor) for name, tensor in named if tensor is not None]
+    own = [(name, tensor) for name, tensor in named if tensor is not None and not is_lazy(tensor)]
     if not own or is_cache(module):
         return None
     hook = offload_hook(module)
