@@ -96,6 +96,15 @@ def test_what_does_not_travel_with_the_page_is_named(tmp_path, source, problem):
     assert not (tmp_path / "page.html").exists()
 
 
+@pytest.mark.parametrize("name", ["key.txt", "key", "/etc/hostname.png"])
+def test_a_file_that_is_no_picture_beside_the_notebook_is_not_put_into_the_page(tmp_path, name):
+    """The notebook that names it may be another's, and what it takes along must be seen."""
+    if not name.startswith("/"):
+        (tmp_path / name).write_text("mine")
+    with pytest.raises(SiteError, match="which does not travel with it"):
+        page_of(tmp_path, markdown_cell(f"# Title\n\n![key]({name})"), OUTPUTS, run=False)
+
+
 def test_a_notebook_without_outputs_is_not_shown_as_it_is(tmp_path):
     with pytest.raises(SiteError, match="holds no outputs: export it without --as-it-is"):
         page_of(tmp_path, markdown_cell("# Title"), code_cell("1"), run=False)

@@ -130,6 +130,24 @@ def test_a_picture_that_is_missing_is_named(tmp_path, monkeypatch, run):
         build.write_sources(tmp_path / "source", [], [], [run], None)
 
 
+def test_of_two_notebooks_of_one_name_in_two_folders_both_are_kept(tmp_path, monkeypatch):
+    paths = [write(tmp_path / folder / "20_small.ipynb", TITLE, PRINTS) for folder in ("a", "b")]
+    runs = []
+
+    def run(path, kept):
+        runs.append(path)
+        write(kept / path.name, TITLE)
+        (kept / "execution.json").write_text(json.dumps(asdict(execution())))
+
+    monkeypatch.setattr(executions, "_run", run)
+    for path in (*paths, *paths):
+        executions.executed(path, tmp_path / "kept")
+    assert runs == paths
+    write(paths[0], TITLE)
+    executions.executed(paths[0], tmp_path / "kept")
+    assert len([*(tmp_path / "kept").iterdir()]) == 2, "what was kept of an earlier form is gone"
+
+
 def test_a_notebook_that_fails_is_named_and_not_kept(tmp_path):
     path = write(tmp_path / "20_wrong.ipynb", code_cell("1 / 0"))
     with pytest.raises(notebooks.NotebookError, match=r"20_wrong\.ipynb did not run to its end"):
@@ -284,6 +302,13 @@ def test_a_site_without_fault_passes(tmp_path):
         ('<img src="data:,x" alt="data:,x">', "index.html: the picture 'data:,x' has no alt text"),
         ('<script src="https://example.org/x.js"></script>', "index.html: it would fetch https://example.org/x.js"),
         ('<link rel="stylesheet" href="//example.org/x.css">', "index.html: it would fetch //example.org/x.css"),
+        ('<img alt="x" src="data:," srcset="data:, 1x, //b.org/x 2x">', "index.html: it would fetch //b.org/x"),
+        ('<video poster="https://b.org/x">', "index.html: it would fetch https://b.org/x"),
+        ('<object data="https://b.org/x">', "index.html: it would fetch https://b.org/x"),
+        ('<p style="background: url(https://b.org/x)">', "index.html: it would fetch https://b.org/x"),
+        ('<style>p { background: url("//b.org/x") }</style>', "index.html: it would fetch //b.org/x"),
+        ("<style>@import 'https://b.org/x';</style>", "index.html: it would fetch https://b.org/x"),
+        ('<svg><use href="https://b.org/x"/></svg>', "index.html: it would fetch https://b.org/x"),
         ("<p>hf_abcdefghijklmnop</p>", "index.html holds a secret: hf_abc…"),
         ("<p>planted-in-a-variable</p>", "index.html holds a secret: plante…"),
         (

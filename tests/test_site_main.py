@@ -77,3 +77,14 @@ def test_a_missing_picture_of_the_start_page_stops_it_and_is_named(built, tmp_pa
     assert status == 1
     assert "docs/step_through.png, and there is no such file" in errors
     assert not (tmp_path / "site").exists()
+
+
+@pytest.mark.parametrize("folder", ["site", "site-source"])
+def test_a_folder_with_other_files_is_not_emptied(tmp_path, monkeypatch, capsys, folder):
+    thesis = tmp_path / folder / "thesis.txt"
+    thesis.parent.mkdir()
+    thesis.write_text("mine")
+    monkeypatch.setattr(executions, "executed", lambda *options: pytest.fail("a notebook was run first"))
+    assert build.main(["--output", str(tmp_path / "site")]) == 1
+    assert "holds files that no build of the site has left" in capsys.readouterr().err
+    assert thesis.read_text() == "mine"

@@ -57,10 +57,13 @@ def build(
     """Build the site of the `chosen` notebooks (all) in the folder `output`; returns its start page.
 
     `kept`: where executions are kept; `source`: where Sphinx's sources are written, beside `output` without. What was
-    in both folders is gone. Raises NotebookError where a notebook fails, and SiteError where a page must not be
-    published: a warning of Sphinx, a dead link, a page too heavy, a secret. Then `output` is not there.
+    in both folders is gone. Raises NotebookError where a notebook fails, and SiteError where a folder holds something
+    else than what an earlier build left, and where a page must not be published: a warning of Sphinx, a dead link, a
+    page too heavy, a secret. Then `output` is not there.
     """
     source = source or output.with_name(f"{output.name}-source")
+    _check_free(output, "searchindex.js")
+    _check_free(source, "conf.py")
     paths = list(chosen or notebooks.paths())
     output.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(output.with_name(f"{output.name}.lock")):
@@ -75,6 +78,16 @@ def build(
             shutil.rmtree(output, ignore_errors=True)
             raise
     return output / "index.html"
+
+
+def _check_free(folder: Path, sign: str) -> None:
+    """Raises SiteError where this folder, which is to be emptied, is none of an earlier build's."""
+    if folder.exists() and not folder.is_dir():
+        raise SiteError(f"{folder} is a file: give a folder that is not there yet.")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / sign).is_file():
+        raise SiteError(
+            f"{folder} holds files that no build of the site has left: give a folder that is not there yet."
+        )
 
 
 def write_sources(

@@ -6,6 +6,7 @@ TRACE_ variables. Explorers are shown as pages (twins): alive without a kernel.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -63,13 +64,14 @@ def executed(path: Path, folder: Path = FOLDER, say=None, again: bool = False) -
     """
     import nbformat
 
-    kept = folder / f"{path.stem}-{fingerprint(path)[:16]}"
+    name = f"{path.stem}-{_place(path)}"
+    kept = folder / f"{name}-{fingerprint(path)[:16]}"
     execution = None if again else _kept_execution(kept)
     if execution is None:
         if say:
             say(f"{path.name}: running")
         _run(path, kept)
-        _forget_others(kept, path.stem)
+        _forget_others(kept, name)
         execution = _kept_execution(kept)
     return nbformat.read(kept / path.name, as_version=4), execution
 
@@ -90,11 +92,18 @@ def fingerprint(path: Path) -> str:
     import nbformat
 
     cells = [(cell.cell_type, cell.source) for cell in nbformat.read(path, as_version=4).cells]
-    # Elsewhere the files beside a notebook are not known: two of one name, in two folders, are two notebooks.
-    folder = None if path.resolve().parent == ROOT / notebooks.FOLDER else str(path.resolve().parent)
-    content = [cells, folder, package_fingerprint(), installed_versions(), platform.python_version()]
+    content = [cells, _place(path), package_fingerprint(), installed_versions(), platform.python_version()]
     content.append(_settings(os.environ))
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode("utf-8")).hexdigest()
+
+
+def _place(path: Path) -> str:
+    """Of the folder of a notebook, eight characters: two of one name, in two folders, are two notebooks, since
+    elsewhere than in the course the files beside them are not known."""
+    folder = path.resolve().parent
+    if folder == ROOT / notebooks.FOLDER:
+        return "course"
+    return hashlib.sha256(str(folder).encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
 
 def package_fingerprint() -> str:
@@ -168,10 +177,10 @@ def _device(wanted: str) -> str:
     return f"{device} ({names[device]})" if device in names else device
 
 
-def _forget_others(kept: Path, stem: str) -> None:
+def _forget_others(kept: Path, name: str) -> None:
     """Remove what was kept of this notebook before."""
     import shutil
 
-    for other in kept.parent.glob(f"{stem}-*"):
+    for other in kept.parent.glob(f"{glob.escape(name)}-*"):
         if other != kept and len(other.name) == len(kept.name):
             shutil.rmtree(other)

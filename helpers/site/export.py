@@ -89,11 +89,12 @@ def _document(page: NotebookPage, made_with: str, folder: Path) -> str:
 
 
 def _embedded(address: str, folder: Path) -> str:
-    """The picture as a data: address, where it is a file beside the notebook; else as it was, and a problem then."""
-    file = folder / unquote(address)
-    if not file.is_file():
+    """The picture as a data: address, where it is a picture's file beside the notebook; else as it was, and a problem
+    then: what names a file is the notebook, which may be another's, so that no other file is read."""
+    named = Path(unquote(address))
+    file, kind = folder / named, mimetypes.guess_type(named.name)[0] or ""
+    if named.is_absolute() or not kind.startswith("image/") or not file.is_file():
         return address
-    kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
     return f"data:{kind};base64,{base64.b64encode(file.read_bytes()).decode('ascii')}"
 
 

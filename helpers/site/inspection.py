@@ -31,7 +31,9 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/]{200,}=*")
 """Figures and packed recordings, in which chance makes anything; the recordings are looked at unpacked."""
 _STEP = re.compile(r"step=\d+(\.\d+)?$")
 """A step of the player: no id in the page, the player goes there."""
-_LOADS = {"script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src", "audio": "src"}
+_LOADING = {"src", "poster", "background"}
+_LOADING_OF = {"object": ("data",), "use": ("href", "xlink:href"), "image": ("href", "xlink:href")}
+_OF_A_STYLE = re.compile(r"""url\(\s*['"]?([^'")]+)|@import\s+['"]([^'"]+)""", re.IGNORECASE)
 
 
 @dataclass
@@ -48,6 +50,7 @@ class _Reader(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.page = Page()
+        self._in_style = False
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         values = {name: value or "" for name, value in attributes}
@@ -55,12 +58,30 @@ class _Reader(HTMLParser):
             self.page.ids.add(values["id"])
         if tag == "a" and "href" in values:
             self.page.links.append(values["href"])
-        if tag in _LOADS and values.get(_LOADS[tag]):
-            self.page.loads.append(values[_LOADS[tag]])
+        self.page.loads += filter(None, (values.get(name) for name in (*_LOADING, *_LOADING_OF.get(tag, ()))))
+        self.page.loads += [part.split()[0] for part in _parts_of_a_set(values.get("srcset", ""))]
+        self.page.loads += _of_a_style(values.get("style", ""))
+        self._in_style = tag == "style"
         if tag == "link" and values.get("rel") not in ("canonical", "author", "search", "next", "prev", "index"):
             self.page.loads.append(values.get("href", ""))
         if tag == "img" and _has_no_words(values) and values.get("aria-hidden") != "true":
             self.page.without_alt.append(values.get("src", "")[:60])
+
+    def handle_data(self, data: str) -> None:
+        if self._in_style:
+            self.page.loads += _of_a_style(data)
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in_style = False
+
+
+def _parts_of_a_set(value: str) -> list[str]:
+    """Of a srcset, each address with its size, without those of data:, whose commas are their own."""
+    return [part for part in re.split(r",\s+", value) if part.strip() and not part.startswith("data:")]
+
+
+def _of_a_style(text: str) -> list[str]:
+    return [found[1] or found[2] for found in _OF_A_STYLE.finditer(text)]
 
 
 def _has_no_words(values: dict[str, str]) -> bool:
