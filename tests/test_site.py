@@ -302,7 +302,7 @@ def test_a_site_without_fault_passes(tmp_path):
         ('<img src="data:,x" alt="data:,x">', "index.html: the picture 'data:,x' has no alt text"),
         ('<script src="https://example.org/x.js"></script>', "index.html: it would fetch https://example.org/x.js"),
         ('<link rel="stylesheet" href="//example.org/x.css">', "index.html: it would fetch //example.org/x.css"),
-        ('<img alt="x" src="data:," srcset="data:, 1x, //b.org/x 2x">', "index.html: it would fetch //b.org/x"),
+        ('<img alt="x" src="data:," srcset="data:x 1x, //b.org/x 2x">', "index.html: it would fetch //b.org/x"),
         ('<video poster="https://b.org/x">', "index.html: it would fetch https://b.org/x"),
         ('<object data="https://b.org/x">', "index.html: it would fetch https://b.org/x"),
         ('<p style="background: url(https://b.org/x)">', "index.html: it would fetch https://b.org/x"),
