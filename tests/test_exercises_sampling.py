@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, TopPLogitsWarper
 
 from helpers import article, sampling
 from helpers.exercises import NOT_ANSWERED, WRONG
@@ -59,6 +59,30 @@ def top_p(scores, p, least=1):
     kept = scores.clone()
     kept[ids[removed]] = -float("inf")
     return kept
+
+
+def descending_top_p(scores, p):
+    descending, ids = scores.sort(descending=True)
+    probabilities = descending.softmax(dim=-1)
+    removed = probabilities.cumsum(dim=-1) - probabilities >= p
+    removed[0] = False
+    kept = scores.clone()
+    kept[ids[removed]] = -float("inf")
+    return kept
+
+
+def test_top_p_is_tried_with_every_extreme_value_that_the_library_accepts():
+    for p in (0.0, 1.0):
+        assert p in exercises.SHARES
+        assert TopPLogitsWarper(p).top_p == p
+    for p in (-1e-8, 1.00001):
+        with pytest.raises(ValueError, match="top_p"):
+            TopPLogitsWarper(p)
+    assert_explains(exercises.check_top_p(lambda scores, p: top_p(scores, p, least=0)), "nothing is left")
+
+
+def test_which_of_equal_tokens_top_p_keeps_does_not_matter():
+    assert exercises.check_top_p(descending_top_p)
 
 
 def test_top_p():

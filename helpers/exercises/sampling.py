@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import product
 
 from helpers.exercises import Verdict, not_answered, right, wrong
 
-PROBABILITIES = ((0.5, 0.3, 0.15, 0.05), (0.25, 0.25, 0.25, 0.25), (0.05, 0.9, 0.05), (1.0,))
-SHARES = (0.1, 0.5, 0.8, 0.95, 0.99)
-"""What `check_top_p` tries: rows of probabilities, equal ones among them, and values of p."""
+PROBABILITIES = (
+    (0.5, 0.3, 0.15, 0.05),
+    (0.25, 0.25, 0.25, 0.25),
+    (0.05, 0.9, 0.05),
+    (0.1, 0.4, 0.4, 0.1),
+    (0.6, 0.0, 0.4),
+    (1.0,),
+)
+SHARES = (0.1, 0.5, 0.8, 0.95, 0.99, 0.0, 1e-8, 1.0)
+"""What `check_top_p` tries: rows of probabilities, equal ones and 0 among them, and values of p, extreme ones too."""
 
 
 def check_kept(answer: int | None, logits, model, **settings: object) -> Verdict:
@@ -62,22 +70,30 @@ def check_top_p(answer: Callable | None) -> Verdict:
         return not_answered()
     if not callable(answer):
         return wrong("the answer is a function: `answer = top_p`, without brackets.")
-    for probabilities in PROBABILITIES:
+    for probabilities, p in product(PROBABILITIES, SHARES):
         scores = torch.tensor(probabilities).log()
-        for p in SHARES:
-            expected = TopPLogitsWarper(p)(None, scores[None].clone())[0]
-            try:
-                given = answer(scores.clone(), p)
-            except Exception as error:  # the reader's own code: whatever it raises is told
-                return wrong(f"for {probabilities} and p={p} your function raised {type(error).__name__}: {error}")
-            if not isinstance(given, torch.Tensor) or given.shape != scores.shape:
-                return wrong("give back a tensor of the same shape, in the order of the vocabulary.")
-            kept, wanted = (int(row.isfinite().sum()) for row in (given, expected))
-            if kept == 0:
-                return wrong(f"for {probabilities} and p={p} nothing is left: the likeliest token always stays.")
-            if kept != wanted:
-                too = "many" if kept > wanted else "few"
-                return wrong(f"for {probabilities} and p={p} you keep {kept} tokens, the library {wanted}: too {too}.")
-            if not torch.equal(given, expected):
-                return wrong(f"for {probabilities} and p={p} as many are kept, but others: mind the order.")
+        expected = TopPLogitsWarper(p)(None, scores[None].clone())[0]
+        try:
+            given = answer(scores.clone(), p)
+        except Exception as error:  # the reader's own code: whatever it raises is told
+            return wrong(f"for {probabilities} and p={p} your function raised {type(error).__name__}: {error}")
+        if not isinstance(given, torch.Tensor) or given.shape != scores.shape:
+            return wrong("give back a tensor of the same shape, in the order of the vocabulary.")
+        if problem := _other_kept(given, expected, scores):
+            return wrong(f"for {probabilities} and p={p} {problem}")
     return right("the smallest set of likely tokens that holds the share p; the likeliest stays whatever p is.")
+
+
+def _other_kept(given, expected, scores) -> str:
+    """What is wrong with the given scores; "" where nothing is. Which of equal scores are kept does not matter."""
+    import torch
+
+    kept, wanted = (int(row.isfinite().sum()) for row in (given, expected))
+    if kept == 0:
+        return "nothing is left: the likeliest token always stays."
+    if kept != wanted:
+        return f"you keep {kept} tokens, the library {wanted}: too {'many' if kept > wanted else 'few'}."
+    as_they_were = bool(((given == scores) | given.isneginf()).all())
+    if not as_they_were or not torch.equal(given.sort().values, expected.sort().values):
+        return "as many are kept, but others: mind the order."
+    return ""
