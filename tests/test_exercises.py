@@ -66,7 +66,8 @@ def test_cache_positions(recording):
     assert_explains(whole.check_cache_positions(prompt, recording, 2), "after the prefill")
     assert_explains(whole.check_cache_positions(2, recording, 2), "positions of the prompt")
     assert_explains(whole.check_cache_positions(prompt + 3, recording, 2), "not in the cache yet")
-    assert_explains(whole.check_cache_positions("two", recording, 2), "kv_tokens")
+    assert_explains(whole.check_cache_positions(1000, recording, 2), "kv_tokens")
+    assert_explains(whole.check_cache_positions(recording.steps(), recording, 2), "count its rows")
 
 
 def test_attention_calls(recording):
@@ -104,6 +105,7 @@ def test_weight_lookups():
     assert_explains(config.check_weight_lookups(names[2:]), "asks for safetensors first")
     assert_explains(config.check_weight_lookups([names[0], names[2]]), "in several shards")
     assert_explains(config.check_weight_lookups([]), "lookups()")
+    assert_explains(config.check_weight_lookups(5), "a list of file names, in order: you gave 5")
 
 
 def test_resolver(tiny_checkpoint, tmp_path):
@@ -128,6 +130,9 @@ def test_resolver(tiny_checkpoint, tmp_path):
         return resolve(name) if name != "never_asked_for.json" else None
 
     assert_explains(config.check_resolver(forgiving, folder), "the Hub would be asked")
+    only_config = {"config.json": resolve("config.json")}.__getitem__
+    assert_explains(config.check_resolver(only_config, folder), "model.safetensors your function raised KeyError")
+    assert_explains(config.check_resolver(lambda name: 5, folder), "give its path, not 5")
 
 
 # 02 ------------------------------------------------------------------------------------------------------------------
@@ -139,7 +144,7 @@ def test_first_tensor_byte(tiny_checkpoint):
     assert files.check_first_tensor_byte(begin, shard)
     assert_explains(files.check_first_tensor_byte(begin - 8, shard), "length of the header")
     assert_explains(files.check_first_tensor_byte(8, shard), "after both")
-    assert_explains(files.check_first_tensor_byte("8", shard), "little-endian")
+    assert_explains(files.check_first_tensor_byte(9, shard), "little-endian")
 
 
 def test_place(tiny_checkpoint):
@@ -163,7 +168,7 @@ def test_reader(tiny_checkpoint):
     tensors = {name: tensor for path in shard_files(tiny_checkpoint) for name, tensor in load_file(path).items()}
     assert files.check_reader(tensors.get, tiny_checkpoint)
     assert_explains(files.check_reader(tensors, tiny_checkpoint), "a function")
-    assert_explains(files.check_reader(lambda name: None, tiny_checkpoint), "gave NoneType")
+    assert_explains(files.check_reader(lambda name: None, tiny_checkpoint), "gave None")
     assert_explains(files.check_reader(lambda name: tensors[name].half(), tiny_checkpoint), "tells the dtype")
     assert_explains(files.check_reader(lambda name: tensors[name].flatten()[:1], tiny_checkpoint), "has the shape")
     assert_explains(files.check_reader(lambda name: tensors[name] + 1, tiny_checkpoint), "other values")
@@ -192,7 +197,7 @@ def test_float16_bytes():
     assert_explains(empty.check_float16_bytes(count), "two bytes")
     assert_explains(empty.check_float16_bytes(14_000_000_000), "rounded")
     assert_explains(empty.check_float16_bytes(2 * (count - 32000 * 4096)), "not tied")
-    assert_explains(empty.check_float16_bytes("much"), "numel()")
+    assert_explains(empty.check_float16_bytes(1), "numel()")
 
 
 def test_parameter_count():
@@ -206,7 +211,8 @@ def test_parameter_count():
     assert empty.check_parameter_count(count)
     assert_explains(empty.check_parameter_count(lambda config: count(config, ties=False)), "a tied model")
     assert_explains(empty.check_parameter_count(lambda config: count(config, groups=False)), "fewer key heads")
-    assert_explains(empty.check_parameter_count(lambda config: 1.5), "a float, not a whole number")
+    assert_explains(empty.check_parameter_count(lambda config: 1.5), "whole number for Llama-2-7B: you gave 1.5")
+    assert_explains(empty.check_parameter_count(lambda config: None), "you gave None")
     assert_explains(empty.check_parameter_count(lambda config: config.nothing), "raised AttributeError")
     assert_explains(empty.check_parameter_count(7), "a function")
 

@@ -22,7 +22,7 @@ def test_the_version_that_decodes_once(versions):
     assert check_decodes_once("5.23.0", versions)
     assert "Not answered" in repr(check_decodes_once(None, versions))
     _wrong(check_decodes_once("5.0.0", versions), "called 2 times")
-    _wrong(check_decodes_once(5.23, versions), "as text: '4.47.1'")
+    _wrong(check_decodes_once(5.23, versions), "as text ('4.47.1'")
     _wrong(check_decodes_once(["5.23.0"], versions), "as text")
     twice = {"4.47.1": versions["4.47.1"], "5.23.0": versions["5.23.0"], "6.0.0": versions["5.23.0"]}
     _wrong(check_decodes_once("6.0.0", twice), "'5.23.0' comes before")
@@ -38,7 +38,7 @@ def test_a_version_that_was_not_recorded():
     _wrong(check_untested_version(later, *PLACE_PARAM), "the function of >=4.51,<5, and 4.50.3 is not in this range")
     _wrong(check_untested_version("set_module_tensor_to_device", *PLACE_PARAM), "give the module as well")
     _wrong(check_untested_version("torch:nothing", *PLACE_PARAM), "no range of this landmark")
-    _wrong(check_untested_version(4, *PLACE_PARAM), "no range of this landmark")
+    _wrong(check_untested_version(4, *PLACE_PARAM), "with a text, module:qualname: you gave 4")
 
 
 def lost(before, after):

@@ -55,6 +55,7 @@ def _loop(model, input_ids, new_tokens, *, cached=True, shift=0):
 def test_the_decode_loop(model):
     assert check_decode_loop(_loop, model, IDS)
     assert "Not answered" in repr(check_decode_loop(None, model, IDS))
+    _wrong(check_decode_loop(lambda model: IDS, model, IDS), "your function raised TypeError")
     _wrong(check_decode_loop(5, model, IDS), "the function itself")
     _wrong(check_decode_loop(lambda *given: _loop(*given, cached=False), model, IDS), "[4, 5, 6, 7] positions")
     _wrong(check_decode_loop(lambda *given: _loop(*given, shift=1), model, IDS), "other tokens")

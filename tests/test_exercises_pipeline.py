@@ -38,7 +38,7 @@ def test_a_list_in_batches(pipe):
     _wrong(check_list_calls((3, 2), pipe, prompts, 2), "run_single")
     _wrong(check_list_calls((0, 3), pipe, prompts, 2), "batch_size=1")
     _wrong(check_list_calls((0, 1), pipe, prompts, 2), "Count the batches")
-    _wrong(check_list_calls(2, pipe, prompts, 2), "two numbers")
+    _wrong(check_list_calls(2, pipe, prompts, 2), "two whole numbers")
 
 
 def _by_hand(model, tokenizer, prompt, **settings):
@@ -66,6 +66,7 @@ def test_wrong_pipelines_by_hand(pipe):
     _wrong(check_by_hand(by_pipeline, pipe, PROMPT, SETTINGS), "calls a pipeline")
     _wrong(check_by_hand(lambda *_, **__: [1], pipe, PROMPT, SETTINGS), "the text, not ids")
     _wrong(check_by_hand(with_special_token, pipe, PROMPT, SETTINGS), "skip_special_tokens")
+    _wrong(check_by_hand(lambda model: "text", pipe, PROMPT, SETTINGS), "your function raised TypeError")
     _wrong(check_by_hand(lambda *_, **__: "other", pipe, PROMPT, SETTINGS), "Another text")
     new_text_only = lambda *given, **settings: _by_hand(*given, **settings).removeprefix(PROMPT)  # noqa: E731
     _wrong(check_by_hand(new_text_only, pipe, PROMPT, SETTINGS), "begins with the prompt")

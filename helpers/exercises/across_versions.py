@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import pairwise
 
 from helpers import landmarks as landmark_table
-from helpers.exercises import Verdict, not_answered, right, wrong
+from helpers.exercises import Verdict, right, wrong
+from helpers.exercises.answers import Refused, described, function, judges, run, text, texts
 from helpers.recording.recording import Recording
 
 
-def check_decodes_once(answer: str | None, by_version: Mapping[str, Recording]) -> Verdict:
+@judges
+def check_decodes_once(answer: object, by_version: Mapping[str, Recording]) -> Verdict:
     """`answer`: the first version (as text) whose pipeline decodes token ids once per call. The recordings tell."""
-    if answer is None:
-        return not_answered()
     calls = {version: _calls(recording).get("dec.decode", 0) for version, recording in by_version.items()}
-    if answer not in list(calls):  # a list cannot be looked up in a dictionary
-        return wrong(f"answer with one of the recorded versions, as text: {', '.join(map(repr, calls))}.")
+    asked = f"Answer with one of the recorded versions, as text ({', '.join(map(repr, calls))})"
+    answer = text(answer, asked)
+    if answer not in calls:
+        return wrong(f"{asked}: you gave {described(answer)}.")
     expected = next(version for version, count in calls.items() if count == 1)
     if answer == expected:
         return right("before, the prompt was decoded too, only to know how many characters to cut off.")
@@ -25,10 +27,10 @@ def check_decodes_once(answer: str | None, by_version: Mapping[str, Recording]) 
     return wrong(f"there `dec.decode` was called {calls[answer]} times: find it in the table of calls.")
 
 
-def check_untested_version(answer: str | None, landmark: str, version: str) -> Verdict:
+@judges
+def check_untested_version(answer: object, landmark: str, version: str) -> Verdict:
     """`answer`: "module:qualname" of the function that plays the landmark's role in a version that was not recorded."""
-    if answer is None:
-        return not_answered()
+    answer = text(answer, "Answer with a text, module:qualname")
     candidates = next(one.candidates for one in landmark_table.table() if one.id == landmark)
     if answer == landmark_table.pick(candidates, version):
         return right("the ranges have no gaps, so each version from the oldest on falls into one of them.")
@@ -40,22 +42,16 @@ def check_untested_version(answer: str | None, landmark: str, version: str) -> V
     return wrong("no range of this landmark names this function: look at its `candidates`.")
 
 
-def check_lost(answer: Callable | None, by_version: Mapping[str, Recording]) -> Verdict:
+@judges
+def check_lost(answer: object, by_version: Mapping[str, Recording]) -> Verdict:
     """`answer`: a function of two recordings that gives {"gone": ids, "silent": ids}, as sets of landmark ids: those
     that ran in the first and in the second have no function, or have one that did not run."""
-    if answer is None:
-        return not_answered()
-    if not callable(answer):
-        return wrong("the answer is a function of two recordings: `answer = lost`, without brackets.")
+    lost = function(answer, "The answer is a function of two recordings: `answer = lost`, without brackets")
     versions = list(by_version)
     for old, new in [*pairwise(versions), (versions[0], versions[-1]), (versions[-1], versions[0])]:
         before, after = by_version[old], by_version[new]
-        try:
-            given = answer(before, after)
-        except Exception as error:  # the reader's own code: whatever it raises is told
-            return wrong(f"for {old} and {new} your function raised {type(error).__name__}: {error}")
-        problem = _difference(given, _lost(before, after))
-        if problem:
+        given = run(lost, before, after, of=f"for {old} and {new}")
+        if problem := _difference(given, _lost(before, after)):
             return wrong(f"for {old} and {new}: {problem}")
     return right("gone is what you notice; silent is what a table of names alone would never tell you.")
 
@@ -78,9 +74,9 @@ def _difference(given: object, expected: dict[str, set[str]]) -> str:
     if not isinstance(given, dict) or set(given) != set(expected):
         return 'a dictionary with the keys "gone" and "silent" is asked for.'
     try:
-        sets = {kind: set(ids) for kind, ids in given.items()}
-    except TypeError:
-        return "each value is a set of landmark ids."
+        sets = {kind: set(texts(ids, "each value is a set of landmark ids")) for kind, ids in given.items()}
+    except Refused as refusal:
+        return str(refusal)
     if mixed := sorted(sets["gone"] & expected["silent"]):
         return f"{mixed[0]} is not gone: it has a function there that did not run."
     if mixed := sorted(sets["silent"] & expected["gone"]):

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
-from helpers.exercises import Verdict, not_answered, right, wrong
+from helpers.exercises import Verdict, right, wrong
+from helpers.exercises.answers import Refused, described, function, judges, run, whole_number
 from helpers.safetensors_header import read_header, read_index, shard_files
 
 
-def check_first_tensor_byte(answer: int | None, shard: Path) -> Verdict:
+@judges
+def check_first_tensor_byte(answer: object, shard: Path) -> Verdict:
     """`answer`: the position in the file of the first byte of the first tensor."""
-    if answer is None:
-        return not_answered()
+    answer = whole_number(answer)
     with open(shard, "rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
     if answer == 8 + length:
@@ -24,17 +24,14 @@ def check_first_tensor_byte(answer: int | None, shard: Path) -> Verdict:
     return wrong("read the first eight bytes as one unsigned little-endian number and go on from there.")
 
 
-def check_place(answer: tuple | None, folder: Path, name: str) -> Verdict:
+@judges
+def check_place(answer: object, folder: Path, name: str) -> Verdict:
     """`answer`: (file name, first byte, byte after the last) of the tensor `name`, counted from the file's start."""
-    if answer is None:
-        return not_answered()
-    if not isinstance(answer, tuple | list) or len(answer) != 3:
-        return wrong("the answer has three parts: (file name, first byte, byte after the last).")
-    file, begin, end = answer
+    file, begin, end = _place(answer)
     shard = read_index(folder)[name]
     tensors = read_header(folder / shard)
     tensor = next(each for each in tensors if each.name == name)
-    if str(file) != shard:
+    if file != shard:
         return wrong(f"the index has {name} in another file than {file}.")
     if (begin, end) == (tensor.begin, tensor.end):
         return right(f"{tensor.nbytes:,} bytes, read without opening any other shard.")
@@ -45,29 +42,41 @@ def check_place(answer: tuple | None, folder: Path, name: str) -> Verdict:
     return wrong(f"the file is right; look at data_offsets of {name} in its header.")
 
 
-def check_reader(answer: Callable | None, folder: Path) -> Verdict:
+@judges
+def check_reader(answer: object, folder: Path) -> Verdict:
     """`answer`: a function of a tensor's name that gives the torch tensor, read from the shards' bytes."""
-    import torch
     from safetensors import safe_open
 
-    if answer is None:
-        return not_answered()
-    if not callable(answer):
-        return wrong("the answer is a function: `answer = read_tensor`, without brackets.")
+    read = function(answer, "The answer is a function: `answer = read_tensor`, without brackets")
     for file in shard_files(folder):
         with safe_open(file, framework="pt") as library:
             for name in sorted(library.keys())[:2]:
-                expected = library.get_tensor(name)
-                try:
-                    given = answer(name)
-                except Exception as error:  # the reader's own code: whatever it raises is told
-                    return wrong(f"of {name} your function raised {type(error).__name__}: {error}")
-                if not isinstance(given, torch.Tensor):
-                    return wrong(f"of {name} your function gave {type(given).__name__}, not a tensor.")
-                if given.dtype != expected.dtype:
-                    return wrong(f"{name} is {expected.dtype}, and yours is {given.dtype}: the header tells the dtype.")
-                if given.shape != expected.shape:
-                    return wrong(f"{name} has the shape {tuple(expected.shape)}, and yours {tuple(given.shape)}.")
-                if not torch.equal(given, expected):
-                    return wrong(f"{name} has other values: are the bytes those between begin and end of its own file?")
+                if problem := _other_tensor(run(read, name, of=f"of {name}"), library.get_tensor(name)):
+                    return wrong(f"{name} {problem}")
     return right("index, header, bytes: nothing else is in a sharded checkpoint.")
+
+
+def _place(answer: object) -> tuple[str, int, int]:
+    asked = "The answer has three parts: (file name, first byte, byte after the last)"
+    if not isinstance(answer, tuple | list) or len(answer) != 3:
+        raise Refused(f"{asked}; you gave {described(answer)}.")
+    file, begin, end = answer
+    if not isinstance(file, str | Path):
+        raise Refused(f"{asked}; your first part is {described(file)}.")
+    begin = whole_number(begin, "The first byte is a whole number")
+    return str(file), begin, whole_number(end, "The byte after the last is a whole number")
+
+
+def _other_tensor(given: object, expected) -> str:
+    """What is wrong with the tensor that the reader's function gave, behind its name; "" where nothing is."""
+    import torch
+
+    if not isinstance(given, torch.Tensor):
+        return f"is a tensor, and your function gave {described(given)}."
+    if given.dtype != expected.dtype:
+        return f"is {expected.dtype}, and yours is {given.dtype}: the header tells the dtype."
+    if given.shape != expected.shape:
+        return f"has the shape {tuple(expected.shape)}, and yours {tuple(given.shape)}."
+    if given.is_meta or not torch.equal(given.cpu(), expected):
+        return "has other values: are the bytes those between begin and end of its own file?"
+    return ""

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import math
-from numbers import Number
 
 import torch
 
 from helpers.forecasting.result import Forecast
 from helpers.recording.recording import Recording
 
-from . import Verdict, not_answered, right, wrong
+from . import Verdict, right, wrong
+from .answers import judges, whole_number, whole_numbers
 
 BITS = 8  # in a byte
 
 
+@judges
 def check_weight_bytes(answer: object, forecast: Forecast, dtype: torch.dtype) -> Verdict:
     """How many bytes the forecast's model takes in `dtype`: an int."""
-    if answer is None:
-        return not_answered()
-    if not _is_number(answer):
-        return wrong("The answer is a number of bytes.")
+    answer = whole_number(answer, "The answer is a number of bytes")
     expected = forecast.parameters * dtype.itemsize
     if answer == expected:
         return right(f"{forecast.parameters:,} parameters, {dtype.itemsize} bytes each: ties are counted once.")
@@ -33,12 +31,10 @@ def check_weight_bytes(answer: object, forecast: Forecast, dtype: torch.dtype) -
     return wrong("Multiply the number of parameters by the bytes of one.")
 
 
+@judges
 def check_bytes_moved(answer: object, recording: Recording, passes: int) -> Verdict:
     """How many bytes the hooks moved in `passes` forward passes, of which the recording has the first: an int."""
-    if answer is None:
-        return not_answered()
-    if not _is_number(answer):
-        return wrong("The answer is a number of bytes.")
+    answer = whole_number(answer, "The answer is a number of bytes")
     moved = recording.transfers(step=0)
     once = int(moved["nbytes"].sum())
     if answer == once * passes:
@@ -50,13 +46,10 @@ def check_bytes_moved(answer: object, recording: Recording, passes: int) -> Verd
     return wrong("Sum the bytes of one step of transfers(), and think of how many steps there are.")
 
 
+@judges
 def check_shard_shape(answer: object, shape: tuple[int, ...], placement: str) -> Verdict:
     """The shape of one rank's part of a weight of `shape` that lies as `placement` ("Shard(dim=0) of 2"): a tuple."""
-    if answer is None:
-        return not_answered()
-    if not isinstance(answer, (tuple, list, torch.Size)) or not all(_is_number(size) for size in answer):
-        return wrong("The answer is a shape: a tuple of whole numbers.")
-    answer = tuple(answer)
+    answer = whole_numbers(answer, "The answer is a shape: a tuple of whole numbers")
     dimension, ranks = int(placement.partition("dim=")[2].partition(")")[0]), int(placement.rpartition(" ")[2])
     expected = tuple(size // ranks if place == dimension else size for place, size in enumerate(shape))
     if answer == expected:
@@ -68,7 +61,3 @@ def check_shard_shape(answer: object, shape: tuple[int, ...], placement: str) ->
     if math.prod(answer) == math.prod(expected):
         return wrong("The size is right, and the wrong dimension is divided. Read the placement.")
     return wrong("Divide the dimension that the placement names by the number of ranks.")
-
-
-def _is_number(answer: object) -> bool:
-    return isinstance(answer, Number) and not isinstance(answer, (bool, complex))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from helpers import article
-from helpers.exercises import Verdict, not_answered, right, wrong
+from helpers.exercises import Verdict, right, wrong
+from helpers.exercises.answers import function, judges, run, whole_number
 
 SHAPES = {
     "Llama-2-7B": article.LLAMA_2_7B,
@@ -25,10 +24,10 @@ def empty_llama(**shape: object):
         return LlamaForCausalLM(LlamaConfig(**shape))
 
 
-def check_module_inits(answer: int | None, layers: int) -> Verdict:
+@judges
+def check_module_inits(answer: object, layers: int) -> Verdict:
     """`answer`: how often Module.__init__ runs for a Llama with so many layers."""
-    if answer is None:
-        return not_answered()
+    answer = whole_number(answer)
     expected, fewer = (
         len(list(empty_llama(**article.LLAMA_2_7B | {"num_hidden_layers": n}).modules())) for n in (layers, 0)
     )
@@ -41,10 +40,10 @@ def check_module_inits(answer: int | None, layers: int) -> Verdict:
     return wrong("compare the number of modules of two models whose layers differ by one.")
 
 
-def check_float16_bytes(answer: int | None) -> Verdict:
+@judges
+def check_float16_bytes(answer: object) -> Verdict:
     """`answer`: bytes of the parameters of Llama-2-7B in float16."""
-    if answer is None:
-        return not_answered()
+    answer = whole_number(answer)
     model = empty_llama(**article.LLAMA_2_7B)
     count = sum(parameter.numel() for parameter in model.parameters())
     if answer == 2 * count:
@@ -60,27 +59,18 @@ def check_float16_bytes(answer: int | None) -> Verdict:
     return wrong("add up numel() of the parameters of an empty model, and take two bytes for each.")
 
 
-def check_parameter_count(answer: Callable | None) -> Verdict:
+@judges
+def check_parameter_count(answer: object) -> Verdict:
     """`answer`: a function of a LlamaConfig that gives the number of its model's parameters, ties counted once."""
     from transformers import LlamaConfig
 
-    if answer is None:
-        return not_answered()
-    if not callable(answer):
-        return wrong("the answer is a function: `answer = count_parameters`, without brackets.")
+    count = function(answer, "The answer is a function: `answer = count_parameters`, without brackets")
     for name, shape in SHAPES.items():
         model = empty_llama(**shape)
         expected = sum(parameter.numel() for parameter in model.parameters())
-        try:
-            given = answer(LlamaConfig(**shape))
-        except Exception as error:  # the reader's own code: whatever it raises is told
-            return wrong(f"for {name} your function raised {type(error).__name__}: {error}")
+        given = run(count, LlamaConfig(**shape), of=f"for {name}")
+        given = whole_number(given, f"Your function should give a whole number for {name}")
         if given != expected:
-            return wrong(f"for {name} you count {given:,}, which is {_difference(given, expected)}.")
+            too = "many" if given > expected else "few"
+            return wrong(f"for {name} you count {given:,}, which is {abs(given - expected):,} too {too}.")
     return right("no number of a Llama's size is hidden: the config gives them all.")
-
-
-def _difference(given: object, expected: int) -> str:
-    if not isinstance(given, int):
-        return f"a {type(given).__name__}, not a whole number"
-    return f"{abs(given - expected):,} too {'many' if given > expected else 'few'}"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import numbers
 from typing import TYPE_CHECKING
 
 from ..compat import decoder_layers
 from ..queries.recorded_calls import call_of
-from . import Verdict, not_answered, right, wrong
+from . import Verdict, right, wrong
+from .answers import judges, number, tensor, whole_numbers
 
 if TYPE_CHECKING:
     import torch
@@ -18,17 +18,15 @@ TOLERANCE = 1e-3
 """Of the logits of a decode step: float32 sums in another order, through all layers."""
 
 
+@judges
 def check_key_shape(answer: object, recording: Recording, step: int) -> Verdict:
     """The shape of the key that SDPA is given in a generation step: four whole numbers.
 
     `recording`: with that step kept in full. Raises RecordingError where it has none.
     """
-    if answer is None:
-        return not_answered()
+    asked = "A key has four dimensions: sequences, heads, positions, head size. Give a tuple of four numbers"
+    given = whole_numbers(answer, asked, count=4)
     expected = call_of(recording, "fwd.sdpa", step=step).inputs["key"].shape
-    if not isinstance(answer, (tuple, list)) or len(answer) != 4:
-        return wrong("A key has four dimensions: sequences, heads, positions, head size. Give a tuple of four numbers.")
-    given = tuple(answer)
     if given == expected:
         return right("the cached positions and the new one, with the heads that the kernel is given.")
     if given[2] != expected[2]:
@@ -38,12 +36,13 @@ def check_key_shape(answer: object, recording: Recording, step: int) -> Verdict:
     return wrong("Look at the first and the last number: how many sequences, and how large is a head?")
 
 
+@judges
 def check_mlp_share(answer: object, model: torch.nn.Module) -> Verdict:
     """The share of a decoder layer's parameters that belongs to its MLP: between 0 and 1, to two decimals."""
-    if answer is None:
-        return not_answered()
-    if not isinstance(answer, numbers.Real) or isinstance(answer, bool) or not 0 <= answer <= 1:
-        return wrong("Give a number between 0 and 1.")
+    asked = "Give a number between 0 and 1"
+    answer = number(answer, asked)
+    if not 0 <= answer <= 1:
+        return wrong(f"{asked}: you gave {answer}.")
     layer = decoder_layers(model)[0]
     in_mlp = sum(parameter.numel() for parameter in layer.mlp.parameters())
     in_layer = sum(parameter.numel() for parameter in layer.parameters())
@@ -57,18 +56,17 @@ def check_mlp_share(answer: object, model: torch.nn.Module) -> Verdict:
     return wrong("Add up numel() of the weights of one layer, and of those whose name holds .mlp.")
 
 
+@judges
 def check_decode_step(
     answer: object, model: torch.nn.Module, input_ids: torch.Tensor, next_id: torch.Tensor
 ) -> Verdict:
     """The logits that follow `next_id` (1, 1) after `input_ids` (1, n): a tensor (1, 1, vocabulary)."""
     import torch
 
-    if answer is None:
-        return not_answered()
     with torch.no_grad():
         expected = model(torch.cat([input_ids, next_id], dim=-1)).logits
-    if not isinstance(answer, torch.Tensor) or answer.shape != expected[:, -1:].shape:
-        return wrong(f"Give a tensor of shape {tuple(expected[:, -1:].shape)}: one sequence, one position, all tokens.")
+    shape = tuple(expected[:, -1:].shape)
+    answer = tensor(answer, shape, f"Give a tensor of shape {shape}, one sequence, one position, all tokens")
     if _close(answer, expected[:, -1:]):
         return right("one vector through the layers, with the cached keys and values, gives the same logits.")
     if _close(answer, expected[:, -2:-1]):

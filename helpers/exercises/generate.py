@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import numbers
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from . import Verdict, not_answered, right, wrong
+from . import Verdict, right, wrong
+from .answers import function, judges, run, tensor, whole_number
 
 if TYPE_CHECKING:
     import torch
@@ -15,12 +14,10 @@ if TYPE_CHECKING:
 LOOP_TOKENS = 4
 
 
+@judges
 def check_cache_positions(answer: object, prompt_tokens: int, new_tokens: int) -> Verdict:
     """How many positions the KV cache holds when generate() returns: a whole number."""
-    if answer is None:
-        return not_answered()
-    if not _is_whole(answer):
-        return wrong("Give a whole number.")
+    answer = whole_number(answer)
     if answer == prompt_tokens + new_tokens - 1:
         return right("the last token was chosen, but never put through the model: its key and value do not exist.")
     if answer == prompt_tokens + new_tokens:
@@ -30,12 +27,10 @@ def check_cache_positions(answer: object, prompt_tokens: int, new_tokens: int) -
     return wrong("Look at the column kv_tokens of Recording.steps(): after the prefill, and after each step.")
 
 
+@judges
 def check_cache_bytes(answer: object, config: PretrainedConfig, tokens: int, bytes_per_number: int) -> Verdict:
     """The bytes of a KV cache of so many positions of one sequence, for a config: a whole number."""
-    if answer is None:
-        return not_answered()
-    if not _is_whole(answer):
-        return wrong("Give a whole number of bytes.")
+    answer = whole_number(answer, "Give a whole number of bytes")
     query_heads = config.num_attention_heads
     heads = getattr(config, "num_key_value_heads", None) or query_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // query_heads
@@ -51,8 +46,9 @@ def check_cache_bytes(answer: object, config: PretrainedConfig, tokens: int, byt
     return wrong("Multiply: 2 × layers × key/value heads × head size × positions × bytes of a number.")
 
 
+@judges
 def check_decode_loop(
-    answer: Callable | None, model: torch.nn.Module, input_ids: torch.Tensor, new_tokens: int = LOOP_TOKENS
+    answer: object, model: torch.nn.Module, input_ids: torch.Tensor, new_tokens: int = LOOP_TOKENS
 ) -> Verdict:
     """A function (model, input_ids, new_tokens) -> ids: greedy decoding with a KV cache, without generate().
 
@@ -60,21 +56,17 @@ def check_decode_loop(
     """
     from ..recorder import record
 
-    if answer is None:
-        return not_answered()
-    if not callable(answer):
-        return wrong("Give the function itself, without calling it.")
+    loop = function(answer)
     expected = model.generate(
         input_ids=input_ids, attention_mask=input_ids.new_ones(input_ids.shape), do_sample=False,
         max_new_tokens=new_tokens, min_new_tokens=new_tokens,
     )  # fmt: skip
     with record("landmarks", "modules", progress=False) as recording:
-        given = answer(model, input_ids, new_tokens)
+        given = run(loop, model, input_ids, new_tokens)
     if len(recording.step_rows["step"]):
         return wrong("Your function calls generate(). Call the model itself, once per token.")
-    if getattr(given, "shape", None) != expected.shape:
-        return wrong(f"Give back ids of shape {tuple(expected.shape)}: the prompt, then the new tokens.")
-    if not bool((given == expected.to(given.device)).all()):
+    asked = f"Give back ids of shape {tuple(expected.shape)}, the prompt, then the new tokens"
+    if not bool((tensor(given, expected.shape, asked) == expected.cpu()).all()):
         return wrong(
             "These are other tokens than generate() chooses. Greedy: the argmax of the last position's logits."
         )
@@ -85,10 +77,6 @@ def check_decode_loop(
             "the new token, with past_key_values of the pass before."
         )
     return right("one pass over the prompt, then one position per pass: prefill and decode.")
-
-
-def _is_whole(answer: object) -> bool:
-    return isinstance(answer, numbers.Integral) and not isinstance(answer, bool)
 
 
 def _positions_of_each_pass(recording) -> list[int]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from helpers.exercises import Verdict, not_answered, right, wrong
+from helpers.exercises import Verdict, right, wrong
+from helpers.exercises.answers import dictionary, judges, text, whole_number
 from helpers.recording.recording import Recording
 
 
-def check_shard_of(answer: str | None, recording: Recording, parameter: str) -> Verdict:
+@judges
+def check_shard_of(answer: object, recording: Recording, parameter: str) -> Verdict:
     """`answer`: the file from which a parameter of the model was filled, by the ledger; of a tie that of its origin."""
-    if answer is None:
-        return not_answered()
+    answer = text(answer, "The answer is a text: the name of a file")
     ledger = recording.parameters().set_index("parameter")
     row = ledger.loc[parameter]
     tied = row["status"] == "tied"
@@ -21,10 +22,10 @@ def check_shard_of(answer: str | None, recording: Recording, parameter: str) -> 
     return wrong("the answer is the name of a file: the column `file` of recording.parameters().")
 
 
-def check_cast_bytes(answer: int | None, recording: Recording) -> Verdict:
+@judges
+def check_cast_bytes(answer: object, recording: Recording) -> Verdict:
     """`answer`: bytes of memory that a load wrote for tensors whose dtype it changed."""
-    if answer is None:
-        return not_answered()
+    answer = whole_number(answer)
     ledger = recording.parameters()
     cast = ledger[ledger["cast"].fillna(False).astype(bool)]
     expected = int(cast["nbytes"].sum())
@@ -37,14 +38,13 @@ def check_cast_bytes(answer: int | None, recording: Recording) -> Verdict:
     return wrong("take the rows with `cast`, and add up `nbytes`, the bytes in memory.")
 
 
-def check_statuses(answer: dict | None, recording: Recording) -> Verdict:
+@judges
+def check_statuses(answer: object, recording: Recording) -> Verdict:
     """`answer`: status of the ledger to number of tensors, for a load of a damaged checkpoint."""
-    if answer is None:
-        return not_answered()
+    asked = "The answer is a dictionary: {'missing': …, 'unexpected': …}, with a number for each status"
+    counts = {text(status, asked): whole_number(count, asked) for status, count in dictionary(answer, asked).items()}
+    given = {status: count for status, count in counts.items() if count}
     expected = recording.parameters()["status"].value_counts().to_dict()
-    if not isinstance(answer, dict):
-        return wrong("the answer is a dictionary: {'missing': …, 'unexpected': …}, with a number for each status.")
-    given = {status: count for status, count in answer.items() if count}
     if given == expected:
         return right("renaming one tensor makes two rows: what the model misses, and what it does not know.")
     if set(expected) - set(given) == {"missing"}:

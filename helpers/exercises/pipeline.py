@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import numbers
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..queries.recorded_calls import calls_of
-from . import Verdict, not_answered, right, wrong
+from . import Verdict, right, wrong
+from .answers import described, function, judges, run, whole_number, whole_numbers
 
 if TYPE_CHECKING:
     from transformers import TextGenerationPipeline
@@ -15,12 +15,10 @@ if TYPE_CHECKING:
     from ..recording.recording import Recording
 
 
+@judges
 def check_device_calls(answer: object, recording: Recording) -> Verdict:
     """How often `_ensure_tensor_on_device` runs in one call of a pipeline with one prompt: a whole number."""
-    if answer is None:
-        return not_answered()
-    if not isinstance(answer, numbers.Integral) or isinstance(answer, bool):
-        return wrong("Give a whole number.")
+    answer = whole_number(answer)
     calls = calls_of(recording, "call.to_device")
     parents = recording.events["parent"]
     events = {call.event for call in calls}
@@ -34,18 +32,16 @@ def check_device_calls(answer: object, recording: Recording) -> Verdict:
     return wrong("Two dictionaries go through it, and it calls itself for each value, also for the text.")
 
 
+@judges
 def check_list_calls(answer: object, pipe: TextGenerationPipeline, prompts: Sequence[str], batch_size: int) -> Verdict:
     """(calls of run_single, calls of forward) when the pipeline is given this list in batches; it is run, recorded."""
     from ..recorder import record
 
-    if answer is None:
-        return not_answered()
-    if not isinstance(answer, (tuple, list)) or len(answer) != 2:
-        return wrong("Give two numbers: (calls of run_single, calls of forward).")
+    answer = whole_numbers(answer, "Give two whole numbers, (calls of run_single, calls of forward)", count=2)
     with record("landmarks", progress=False) as recording:
         pipe(list(prompts), batch_size=batch_size, max_new_tokens=1)
     singles, forwards = (len(calls_of(recording, landmark)) for landmark in ("call.run_single", "call.forward"))
-    if tuple(answer) == (singles, forwards):
+    if answer == (singles, forwards):
         return right(
             "a list goes through get_iterator and a DataLoader, which makes the batches; run_single never runs."
         )
@@ -56,9 +52,8 @@ def check_list_calls(answer: object, pipe: TextGenerationPipeline, prompts: Sequ
     return wrong("Count the batches: the last one may be smaller than the others.")
 
 
-def check_by_hand(
-    answer: Callable | None, pipe: TextGenerationPipeline, prompt: str, settings: dict[str, object]
-) -> Verdict:
+@judges
+def check_by_hand(answer: object, pipe: TextGenerationPipeline, prompt: str, settings: dict[str, object]) -> Verdict:
     """A function (model, tokenizer, prompt, **settings) -> text that gives what the pipeline gives, without one.
 
     Both are run with the same seed; the random state is as before afterwards.
@@ -67,20 +62,17 @@ def check_by_hand(
 
     from ..recorder import record
 
-    if answer is None:
-        return not_answered()
-    if not callable(answer):
-        return wrong("Give the function itself, without calling it.")
+    by_hand = function(answer)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         expected = pipe(prompt, **settings)[0]["generated_text"]
         torch.manual_seed(0)
         with record("landmarks", progress=False) as recording:
-            given = answer(pipe.model, pipe.tokenizer, prompt, **settings)
+            given = run(by_hand, pipe.model, pipe.tokenizer, prompt, **settings)
     if calls_of(recording, "call.base"):
         return wrong("Your function calls a pipeline. Take the three steps yourself.")
     if not isinstance(given, str):
-        return wrong("Give back the text, not ids or a list.")
+        return wrong(f"Give back the text, not ids or a list: your function gave {described(given)}.")
     if given == expected:
         return right("tokenizer, generate, decode: that is all the pipeline does for one prompt.")
     if given == expected.removeprefix(prompt):

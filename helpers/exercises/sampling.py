@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import product
 
-from helpers.exercises import Verdict, not_answered, right, wrong
+from helpers.exercises import Verdict, right, wrong
+from helpers.exercises.answers import function, judges, run, tensor, texts, whole_number
 
 PROBABILITIES = (
     (0.5, 0.3, 0.15, 0.05),
@@ -19,12 +20,12 @@ SHARES = (0.1, 0.5, 0.8, 0.95, 0.99, 0.0, 1e-8, 1.0)
 """What `check_top_p` tries: rows of probabilities, equal ones and 0 among them, and values of p, extreme ones too."""
 
 
-def check_kept(answer: int | None, logits, model, **settings: object) -> Verdict:
+@judges
+def check_kept(answer: object, logits, model, **settings: object) -> Verdict:
     """`answer`: tokens that can still be drawn after the processors of these settings (see SamplingSettings)."""
     from helpers.sampling import SamplingSettings, distribution
 
-    if answer is None:
-        return not_answered()
+    answer = whole_number(answer)
     chain = distribution(logits, SamplingSettings(do_sample=True, **settings), model)
     if answer == chain.final.kept:
         return right(f"so many have a finite score after {len(chain.stages)} processors.")
@@ -35,17 +36,16 @@ def check_kept(answer: int | None, logits, model, **settings: object) -> Verdict
     return wrong("let distribution() run the chain, and look at the last row of its chain_table().")
 
 
-def check_idle_arguments(answer: set[str] | None, arguments: Mapping[str, object], logits, model) -> Verdict:
+@judges
+def check_idle_arguments(answer: object, arguments: Mapping[str, object], logits, model) -> Verdict:
     """`answer`: names of the arguments that change nothing when do_sample=False. The check runs the library's chain."""
-    if answer is None:
-        return not_answered()
     asked = {name: value for name, value in arguments.items() if name != "do_sample"}
     expected = {name for name, value in asked.items() if not _acts(name, value, logits, model)}
-    given = {answer} if isinstance(answer, str) else set(answer)
+    given = {answer} if isinstance(answer, str) else set(texts(answer, "Give a set of names of arguments"))
     if given == expected:
         return right("they shape a distribution, and without a draw nobody asks for one. The others change the scores.")
     if unknown := given - set(asked):
-        return wrong(f"these are not among the arguments: {', '.join(sorted(map(str, unknown)))}.")
+        return wrong(f"these are not among the arguments: {', '.join(sorted(unknown))}.")
     if acting := given - expected:
         return wrong(f"{', '.join(sorted(acting))} changes the scores in greedy search too: see the traps.")
     return wrong(f"there are more: {len(expected - given)} of them still.")
@@ -60,25 +60,19 @@ def _acts(name: str, value: object, logits, model) -> bool:
     return not np.array_equal(chain.final.scores, chain.start.scores)
 
 
-def check_top_p(answer: Callable | None) -> Verdict:
+@judges
+def check_top_p(answer: object) -> Verdict:
     """`answer`: a function (scores, p) that gives the scores with -inf for what top-p removes; scores is 1-dimensional.
     Compared with the library's TopPLogitsWarper."""
     import torch
     from transformers import TopPLogitsWarper
 
-    if answer is None:
-        return not_answered()
-    if not callable(answer):
-        return wrong("the answer is a function: `answer = top_p`, without brackets.")
+    top_p = function(answer, "The answer is a function: `answer = top_p`, without brackets")
     for probabilities, p in product(PROBABILITIES, SHARES):
         scores = torch.tensor(probabilities).log()
         expected = TopPLogitsWarper(p)(None, scores[None].clone())[0]
-        try:
-            given = answer(scores.clone(), p)
-        except Exception as error:  # the reader's own code: whatever it raises is told
-            return wrong(f"for {probabilities} and p={p} your function raised {type(error).__name__}: {error}")
-        if not isinstance(given, torch.Tensor) or given.shape != scores.shape:
-            return wrong("give back a tensor of the same shape, in the order of the vocabulary.")
+        given = run(top_p, scores.clone(), p, of=f"for {probabilities} and p={p}")
+        given = tensor(given, scores.shape, "Give back a tensor of the same shape, in the order of the vocabulary")
         if problem := _other_kept(given, expected, scores):
             return wrong(f"for {probabilities} and p={p} {problem}")
     return right("the smallest set of likely tokens that holds the share p; the likeliest stays whatever p is.")
@@ -94,6 +88,6 @@ def _other_kept(given, expected, scores) -> str:
     if kept != wanted:
         return f"you keep {kept} tokens, the library {wanted}: too {'many' if kept > wanted else 'few'}."
     as_they_were = bool(((given == scores) | given.isneginf()).all())
-    if not as_they_were or not torch.equal(given.sort().values, expected.sort().values):
+    if not as_they_were or not torch.equal(given.sort().values.to(expected.dtype), expected.sort().values):
         return "as many are kept, but others: mind the order."
     return ""

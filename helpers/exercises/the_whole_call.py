@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from helpers.exercises import Verdict, not_answered, right, wrong
+from helpers.exercises import Verdict, right, wrong
+from helpers.exercises.answers import judges, whole_number
 from helpers.recording.recording import Recording
 
 
-def check_cache_positions(answer: int | None, recording: Recording, step: int) -> Verdict:
+@judges
+def check_cache_positions(answer: object, recording: Recording, step: int) -> Verdict:
     """`answer`: positions in the KV cache after this decode step (the prefill is step 0)."""
-    if answer is None:
-        return not_answered()
+    answer = whole_number(answer)
     positions = recording.steps().set_index("step")["kv_tokens"]
     prompt, expected = int(positions[0]), int(positions[step])
     if answer == expected:
@@ -23,10 +24,10 @@ def check_cache_positions(answer: int | None, recording: Recording, step: int) -
     return wrong("look at kv_tokens in recording.steps().")
 
 
-def check_attention_calls(answer: int | None, recording: Recording) -> Verdict:
+@judges
+def check_attention_calls(answer: object, recording: Recording) -> Verdict:
     """`answer`: calls of scaled_dot_product_attention in the prefill."""
-    if answer is None:
-        return not_answered()
+    answer = whole_number(answer)
     found = recording.find("scaled_dot_product_attention")
     found = found[found["kind"] == "builtin"]
     expected = int((found["step"] == 0).sum())
@@ -39,10 +40,10 @@ def check_attention_calls(answer: int | None, recording: Recording) -> Verdict:
     return wrong("ask recording.find(..., step=0) for it, and count the builtin, not the function around it.")
 
 
-def check_linear_calls(answer: int | None, layers: int, tokens: int) -> Verdict:
+@judges
+def check_linear_calls(answer: object, layers: int, tokens: int) -> Verdict:
     """`answer`: calls of Linear.forward for a Llama with so many layers that writes so many tokens."""
-    if answer is None:
-        return not_answered()
+    answer = whole_number(answer)
     per_layer = 7  # q, k, v, o, gate, up, down
     if answer == tokens * (per_layer * layers + 1):
         return right("seven in each layer and lm_head, in the prefill and in each decode step.")
