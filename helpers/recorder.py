@@ -23,16 +23,17 @@ from .probes.interrupts import InterruptGuard
 from .probes.loading import LoadingProbe
 from .probes.memory import MemoryProbe
 from .probes.modules import ModuleReader, module_watch
+from .probes.overrides import OverriddenMethods
 from .probes.redact import SecretValues
 from .probes.sampling import SamplingProbe
 from .probes.steps import StepTracker
 from .probes.values import ValuesProbe
-from .probes.watches import Watches
+from .probes.watches import Watches, methods_of_steps
 from .probes.weights import WeightsProbe
 from .progress import GenerationProgress, is_watched
 from .recorder_settings import DEFAULT_LINES, DEFAULT_STEPS, DEFAULT_ZOOM, checked_zoom
 from .recording.columns import columns, event_columns, line_columns, rounded, value_columns
-from .recording.completeness import gaps
+from .recording.completeness import gaps, thread_gaps
 from .recording.recording import Recording
 from .recording.rows import LandmarkStatus
 
@@ -66,6 +67,8 @@ def record(
     read values, for which they wait for a GPU; they keep no tensor either: "sampling" (the chain of logits processors,
     stage by stage, in every step) and "values" (minimum, maximum, mean, NaN and infinities of what each module gave
     back; modules come with it).
+
+    Before Python 3.12 only the thread that enters, and those that begin inside the block, are seen.
 
     Raises RecordingError for an unknown zoom, a steps below 1 or a function that there is not, and, on entering, when
     another recording or profiler holds the interpreter's only place.
@@ -150,6 +153,7 @@ class Recorder(AbstractContextManager):
             self._interrupts.release()
 
     def _end(self, exception_type: type | None, exception: BaseException | None) -> None:
+        self._unseen_threads = self._probe.unseen_threads()
         self._probe.stop()
         self._probe.close_open_calls()
         if self._interrupts.raised_in_callback:
@@ -196,7 +200,11 @@ class Recorder(AbstractContextManager):
         )
         if "modules" in self._zoom:
             self._module_reader = ModuleReader(
-                self._describer, self._functions.of, probe.is_outermost_module, self._model_called
+                self._describer,
+                self._functions.of,
+                probe.is_outermost_module,
+                self._model_called,
+                lambda kind: [probe.add(watch) for watch in watches.inherited_forwards(kind)],
             )
             watch = module_watch(self._module_reader)
             probe.watches[id(watch.code)] = watch
@@ -206,6 +214,9 @@ class Recorder(AbstractContextManager):
             for code, hooks in watches.codes({"gen.generate": (self._weights.generation_begins, None)}):
                 probe.tell(code, *hooks)
         self._sampling = self._watch_the_sampling(probe, watches) if "sampling" in self._zoom else None
+        self._overridden = OverriddenMethods(probe.tell, self._resolutions, methods_of_steps(self._tracker))
+        for code, hooks in watches.codes({"gen.generate": (self._overridden.generation_begins, None)}):
+            probe.tell(code, *hooks)
         return probe
 
     def _watch_the_sampling(self, probe: CallProbe, watches: Watches) -> SamplingProbe:
@@ -251,7 +262,16 @@ class Recorder(AbstractContextManager):
         recording.value_rows = value_columns(self._values, self._probe.log, recording.events["status"])
         for probe in filter(
             None,
-            (self._probe, self._loading, self._tracker, self._weights, self._memory, self._sampling, self._values),
+            (
+                self._probe,
+                self._loading,
+                self._tracker,
+                self._weights,
+                self._memory,
+                self._sampling,
+                self._values,
+                self._overridden,
+            ),
         ):
             recording.warnings.extend(probe.problems.values())
         recording.line_rows = line_columns(self._line_probe, self._probe.log)
@@ -267,6 +287,7 @@ class Recorder(AbstractContextManager):
         found = [
             *self._unobserved.values(),
             *gaps(recording, self._tracker.new_tokens, self._weights.compiled, self._forwards_inside()),
+            *thread_gaps(self._unseen_threads),
         ]
         recording.warnings.extend(found)
         recording.finished = True
@@ -293,7 +314,9 @@ class Recorder(AbstractContextManager):
             function = self._functions.of_builtin(resolution.target)
         elif resolution.code is not None:
             function = self._functions.of(resolution.code)
-        return LandmarkStatus(resolution.landmark.id, function, resolution.reason)
+        instead = self._overridden.instead.get(resolution.landmark.id)
+        reason = f"not observed: {instead} ran in its place" if instead and not resolution.reason else resolution.reason
+        return LandmarkStatus(resolution.landmark.id, function, reason)
 
 
 def _hide_secrets(recording: Recording, secrets: SecretValues) -> None:

@@ -126,6 +126,32 @@ def test_mismatched_shapes(copy):
     assert mismatched == {key for key in ledger.index if ".mlp." in key}
 
 
+def test_what_does_not_fit_and_what_stays_on_disk_is_no_memory_of_the_file(copy, tmp_path):
+    whole = load(copy)
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, "intermediate_size": 2 * config["intermediate_size"]}))
+    ledger = load(copy, ignore_mismatched_sizes=True)
+    loaded = ledger.parameters().query("status == 'loaded'")
+    assert ledger.shards()["memory_bytes"].sum() == loaded["nbytes"].sum() < whole.shards()["memory_bytes"].sum()
+    (copy / "config.json").write_text(json.dumps(config))
+    device_map = {"model.embed_tokens": "cpu", "model.layers.0": "cpu", "model.layers.1": "disk", "model.norm": "cpu"}
+    device_map |= {"model.rotary_emb": "cpu", "lm_head": "cpu"}
+    offloaded = load(copy, device_map=device_map, offload_folder=str(tmp_path / "offload"))
+    on_disk = offloaded.parameters().query("device == 'disk'")["nbytes"].sum()
+    assert 0 < on_disk == whole.shards()["memory_bytes"].sum() - offloaded.shards()["memory_bytes"].sum()
+
+
+@pytest.mark.skipif(not IS_5, reason="4.x finds them before it fills anything")
+def test_a_load_that_fails_tells_what_did_not_fit(copy):
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, "intermediate_size": 2 * config["intermediate_size"]}))
+    with pytest.raises(RuntimeError), record() as recording:
+        AutoModelForCausalLM.from_pretrained(copy)
+    ledger = recording.parameters().set_index("key")
+    assert set(ledger.index[ledger["status"] == "mismatched"]) == {key for key in ledger.index if ".mlp." in key}
+    assert set(ledger["status"]) == {"mismatched", "placed"}
+
+
 def test_tied_weights_are_further_names(demo_checkpoint):
     ledger = load(demo_checkpoint).parameters()
     tied = ledger[ledger["status"] == "tied"]

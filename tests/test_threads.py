@@ -3,6 +3,7 @@
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -313,3 +314,24 @@ def test_steps_begin_and_end_while_other_threads_find_functions():
         probe.stop()
     assert probe.problems == {}
     assert len(probe.watches) > 100
+
+
+def test_a_thread_that_is_older_than_the_recording_is_seen_or_said_to_be_unseen(model):
+    ids = torch.tensor([[5, 6, 7]])
+    with ThreadPoolExecutor(1, thread_name_prefix="server") as pool:
+        pool.submit(int).result()
+        if sys.version_info >= (3, 12):
+            with record() as recording:
+                pool.submit(generate, model, ids.tolist()).result()
+            assert len(recording.steps()) == NEW_TOKENS
+            return
+        with (
+            pytest.warns(UserWarning, match="Nothing was recorded, and server_0 worked meanwhile"),
+            record() as recording,
+        ):
+            pool.submit(generate, model, ids.tolist()).result()
+        assert len(recording) == 0
+        assert "Start it inside the `with record()` block" in recording.warnings[0]
+        with record() as recording:
+            pass
+        assert recording.warnings == [], "it did nothing meanwhile"

@@ -76,6 +76,7 @@ TESTS = (
     "test_find.py",
     "test_diff.py",
     "test_hostile_objects.py",
+    "test_overrides.py",
     "test_threads.py",
     "test_recording_file.py",
 )

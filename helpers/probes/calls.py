@@ -80,6 +80,10 @@ class CallProbe:
     def was_interrupted(self, goes_on: bool) -> None:
         """Ctrl-C was raised in a callback of this probe; `goes_on`: the program caught it. Told after `stop`."""
 
+    def unseen_threads(self) -> list[str]:
+        """Names of threads that worked meanwhile and could not be seen, where nothing else was seen."""
+        return []
+
     def set_keeping(self, keeping: bool) -> None:
         """Whether this thread's events are kept in full, or only the boundaries of steps are watched."""
         raise NotImplementedError
@@ -117,6 +121,11 @@ class CallProbe:
         watch.boundary = True
         self.boundaries[id(code)] = watch
         self._switch_on(watch)
+
+    def add(self, watch: Watch) -> None:
+        """Watch this code too, from now on, where nothing watches it yet."""
+        if self.watches.setdefault(id(watch.code), watch) is watch:
+            self._switch_on(watch)
 
     def _switch_on(self, watch: Watch) -> None:
         """Have the interpreter tell of a watch that was added while the probe runs."""

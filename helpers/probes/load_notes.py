@@ -33,6 +33,7 @@ class Load:
         self.missing: set[str] = set()
         self.unexpected: set[str] = set()
         self.mismatched: set[str] = set()
+        self.information: object = None  # where 5.x notes them meanwhile: names and shapes
         self.final: dict[str, Final] = {}  # by parameter
         self.prefix = ""  # of the model inside its class with a head, as in "model.layers"
         self.copies = DeviceCopies()

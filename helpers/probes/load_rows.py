@@ -158,10 +158,10 @@ def _only(files: list[str]) -> str | None:
 
 def _status(load: Load, key: str, parameter: str | None) -> str:
     """What became of a tensor of the checkpoint."""
-    if not load.ended:
-        return "placed" if (parameter or key) in load.placed else "not reached"
     if parameter in load.mismatched or key in load.mismatched:
         return "mismatched"
+    if not load.ended:
+        return "placed" if (parameter or key) in load.placed else "not reached"
     if parameter is None or key in load.unexpected or parameter in load.unexpected:
         return "unexpected"
     if parameter in load.offloaded:

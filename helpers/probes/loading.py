@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 
@@ -89,7 +89,7 @@ class LoadingProbe:
         missing, unexpected, mismatched = groups
         load = self._load
         load.missing, load.unexpected = set(missing), set(unexpected)
-        load.mismatched = {entry if isinstance(entry, str) else entry[0] for entry in mismatched}
+        load.mismatched = _names(mismatched)
 
     @_observed
     def file_opened(self, frame: types.FrameType) -> None:
@@ -138,8 +138,10 @@ class LoadingProbe:
         values = frame.f_locals
         name = next(values[key] for key in ("target_name", "param_name", "tensor_name") if key in values)
         self._note_placed(name)
+        if (load := self._running) is not None:
+            load.information = values.get("loading_info")
         first = _first_of_several(frame, name)
-        if first != name and (load := self._running) is not None:
+        if first != name and load is not None:
             load.split[name] = first
 
     @_observed
@@ -174,6 +176,7 @@ class LoadingProbe:
                 self._keys.pop(waiting, None)
         if not isinstance(model, torch.nn.Module):
             load.ended = False
+            load.mismatched |= _names(getattr(load.information, "mismatched_keys", ()))
             return
         first_name: dict[object, str] = {}
         tensors = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
@@ -197,6 +200,11 @@ class LoadingProbe:
     def rows(self) -> list[LoadRow]:
         """The ledger: see `load_rows.ledger_rows`."""
         return ledger_rows(self._loads, self.problems)
+
+
+def _names(mismatched: Iterable) -> set[str]:
+    """Of the keys that did not fit; some versions tell the two shapes with each."""
+    return {entry if isinstance(entry, str) else entry[0] for entry in mismatched}
 
 
 def _first_of_several(frame: types.FrameType, name: str) -> str:

@@ -18,6 +18,7 @@ from .describe import Describer
 from .watch import Seen, Watch
 
 UNNAMED = "(not in the model)"
+MOST_NUMBERED = 256  # inputs behind a *
 
 
 class ModuleNames:
@@ -52,7 +53,10 @@ class ModuleNames:
 
 
 class ModuleReader:
-    """Reads a module call; `function_of` gives the index of a code object in the recording's functions."""
+    """Reads a module call; `function_of` gives the index of a code object in the recording's functions.
+
+    `on_model(module)` is told of each outermost module that is called, `on_class(class)` of each class, the first time.
+    """
 
     def __init__(
         self,
@@ -60,11 +64,13 @@ class ModuleReader:
         function_of: Callable[[types.CodeType], int],
         is_outermost: Callable[[], bool],
         on_model: Callable[[torch.nn.Module], None],
+        on_class: Callable[[type[torch.nn.Module]], None],
     ) -> None:
         self.names = ModuleNames()
         self._function_of = function_of
         self._is_outermost = is_outermost
         self._on_model = on_model
+        self._on_class = on_class
         self.read = self._reading(describer)
 
     def _reading(self, describer: Describer) -> Callable[[types.FrameType], Seen]:
@@ -106,12 +112,13 @@ class ModuleReader:
 
     def _forward_of(self, kind: type[torch.nn.Module]) -> tuple[int, tuple[str, ...], tuple[str, ...]]:
         """The function of a class's forward, the names of its positional inputs, and the first of them."""
+        self._on_class(kind)
         code = code_of(kind.forward)
         if code is None:
             return self._function_of(torch.nn.Module._wrapped_call_impl.__code__), (), ()
         positional = code.co_varnames[1 : code.co_argcount]
         if code.co_flags & 0x04:  # *args: further inputs are numbered
-            positional += tuple(f"input.{position}" for position in range(8))
+            positional += tuple(f"input.{position}" for position in range(MOST_NUMBERED))
         return self._function_of(code), positional, positional[:1]
 
 

@@ -9,6 +9,7 @@ import dis
 import functools
 import sys
 import threading
+import time
 import types
 
 from ..events import RAISED, RETURNED, YIELDED, RecordingError
@@ -20,6 +21,10 @@ _ENDINGS = {
     dis.opmap[name]: status
     for name, status in (("RETURN_VALUE", RETURNED), ("YIELD_VALUE", YIELDED), ("SEND", YIELDED))
 }
+
+
+BUSY = 0.001  # seconds of the processor, in which a thread has worked
+MOST_NAMED = 3
 
 
 class ProfileProbe(CallProbe):
@@ -40,6 +45,11 @@ class ProfileProbe(CallProbe):
                 "in the same place. End it, record without lines, or use Python 3.12 or later."
             )
         self._active = True
+        self._older = {
+            thread: _processor_time(thread)
+            for thread in threading.enumerate()
+            if thread is not threading.current_thread()
+        }
         self._full, self._slim, self._deactivate = self._functions()
         if self.lines is not None:
             threading.settrace(self._trace)
@@ -76,6 +86,13 @@ class ProfileProbe(CallProbe):
                 )
             if threading.gettrace() == self._trace:
                 threading.settrace(None)
+
+    def unseen_threads(self) -> list[str]:
+        """See CallProbe.unseen_threads."""
+        if self.log.starts:
+            return []
+        busy = [thread.name for thread, before in self._older.items() if _processor_time(thread) - before >= BUSY]
+        return busy[:MOST_NAMED]
 
     def was_interrupted(self, goes_on: bool) -> None:
         """See CallProbe.was_interrupted. Python takes a profile function off that an exception leaves: it was that,
@@ -181,3 +198,13 @@ def _start_of_generator(code: types.CodeType) -> int:
 def _is_first_start(frame: types.FrameType) -> bool:
     """Whether a generator runs for the first time; a resume is not a call."""
     return frame.f_lasti == _start_of_generator(frame.f_code)
+
+
+def _processor_time(thread: threading.Thread) -> float:
+    """Seconds of the processor that a thread has used; 0 where it has ended, or the system does not tell."""
+    if not hasattr(time, "pthread_getcpuclockid") or not thread.is_alive():
+        return 0.0
+    try:
+        return time.clock_gettime(time.pthread_getcpuclockid(thread.ident))
+    except OSError:
+        return 0.0

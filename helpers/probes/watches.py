@@ -4,7 +4,7 @@ the zoom adds to them."""
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
 
@@ -38,6 +38,7 @@ class Watches:
         self.by_code: dict[int, Watch] = {}
         self.builtins: list[BuiltinWatch] = []
         self.problems: dict[str, str] = {}  # what an installed library does not have as expected: not observed
+        self._forwards: dict[int, bool] = {}  # id of a landmark's code that module events tell of: reads memory?
         self._resolutions = resolutions
         self._zoom = zoom
         self._functions = functions
@@ -73,7 +74,9 @@ class Watches:
                 )
                 for code, names in _distinct(resolution.callers)
             )
-        elif resolution.code is not None and not self._is_module_call(resolution):
+        elif resolution.code is not None and self._is_module_call(resolution):
+            self._forwards[id(resolution.code)] = samples
+        elif resolution.code is not None:
             known = self.by_code.get(id(resolution.code))
             if known is None:
                 accepts = _called_by(landmark.caller) if landmark.caller else None
@@ -108,14 +111,21 @@ class Watches:
         """The landmarks that tell where a generation and its steps begin and end. They stay on in summarised steps."""
         roles = {
             "gen.generate": (tracker.generate_entered, tracker.generate_left),
-            "gen.prepare_inputs": (tracker.inputs_prepared, None),
-            "gen.update_kwargs": (None, tracker.kwargs_updated),
+            **methods_of_steps(tracker),
             "smp.stop": (tracker.token_chosen, tracker.token_finished),
         }
         for code, hooks in self.codes(roles):
             watch = self.by_code[id(code)]
             watch.boundary = True
             watch.on_enter, watch.on_exit = hooks
+
+    def inherited_forwards(self, kind: type[torch.nn.Module]) -> Iterator[Watch]:
+        """The landmarks among the forwards that this class has overridden: its own may call them. A module's own
+        forward is told by its module event."""
+        for base in kind.__mro__[1:]:
+            code = landmark_table.code_of(base.__dict__.get("forward"))
+            if code is not None and id(code) in self._forwards:
+                yield self._call_watch(code, samples_memory=self._forwards[id(code)], accepts=_is_inherited)
 
     def hook_the_load(self, ledger: LoadingProbe, model_loaded: Callable[[object], None]) -> None:
         """Tell the loading ledger, and the memory series, of what the load's landmarks see."""
@@ -188,3 +198,14 @@ def _code_named(name: str, by_id: dict[str, landmark_table.Resolution]) -> types
 def _called_by(qualname: str) -> Callable[[types.FrameType], bool]:
     """Whether a call was made directly by the function of this qualified name."""
     return lambda frame: frame.f_back is not None and frame.f_back.f_code.co_qualname == qualname
+
+
+def methods_of_steps(tracker: StepTracker) -> dict[str, Hooks]:
+    """The landmarks among the methods of a model that tell of a step, with their hooks; a model may have its own."""
+    return {"gen.prepare_inputs": (tracker.inputs_prepared, None), "gen.update_kwargs": (None, tracker.kwargs_updated)}
+
+
+def _is_inherited(frame: types.FrameType) -> bool:
+    """Whether a forward runs that is not the one of its module's class: super().forward(…)."""
+    owner = frame.f_locals.get(frame.f_code.co_varnames[0])
+    return landmark_table.code_of(getattr(type(owner), "forward", None)) is not frame.f_code

@@ -44,6 +44,16 @@ def gaps(
     return found
 
 
+def thread_gaps(names: list[str]) -> list[str]:
+    """What is missing of threads with these names, which ran before the recording began."""
+    if not names:
+        return []
+    return [
+        f"Nothing was recorded, and {', '.join(names)} worked meanwhile: before Python 3.12 a thread that is older "
+        "than the recording is not seen. Start it inside the `with record()` block, or use Python 3.12 or later."
+    ]
+
+
 def _is_silent(recording: Recording, path: str) -> bool:
     """Whether calls of this module were seen, but none of the modules inside it, of which it has some."""
     inside = [index for index, name in enumerate(recording.paths) if _is_inside(name, path)]

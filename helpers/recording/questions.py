@@ -175,10 +175,10 @@ class Questions:
         Columns: load (number, from 0), key (in the checkpoint), parameter (in the model), status (see LoadRow), file,
         begin and end (byte range in the file), disk_dtype, disk_shape, dtype (in memory), cast (whether the two
         differ), shape (in memory: of a parameter that is sharded over ranks the part of this rank), placement (of such
-        a parameter: "Shard(dim=0) of 3"), device, nbytes (bytes in memory of this process), tied_to, thread,
-        milliseconds (to read, cast and move it; 5.x), placed (milliseconds since the recording began), copied
-        (milliseconds of its copy to a GPU, on the GPU's clock), copy_began and copy_ended (nanoseconds on it). <NA>
-        where the version, the file format or the device does not tell. Zoom: landmarks.
+        a parameter: "Shard(dim=0) of 3"), device, nbytes (bytes of this process's part; on disk where the device is
+        "disk"), tied_to, thread, milliseconds (to read, cast and move it; 5.x), placed (milliseconds since the
+        recording began), copied (milliseconds of its copy to a GPU, on the GPU's clock), copy_began and copy_ended
+        (nanoseconds on it). <NA> where the version, the file format or the device does not tell. Zoom: landmarks.
         Raises RecordingError when nothing was loaded.
         """
         from ..queries import loads
@@ -189,10 +189,11 @@ class Questions:
         """One row per file of the checkpoint, in the order of the files.
 
         Columns: load (number, from 0), file, tensors (how many), disk_bytes (bytes of its tensors in the file; <NA>
-        without byte ranges), memory_bytes (bytes of them in memory), casts
-        (tensors whose dtype changed), first and last (milliseconds since the recording began at which its first and
-        its last tensor was in its module), copied (milliseconds from the begin of its first copy to a GPU to the end of
-        its last, on the GPU's clock; <NA> without one). Zoom: landmarks. Raises RecordingError when nothing was loaded.
+        without byte ranges), memory_bytes (bytes of them in memory: none of those that stay on disk or did not fit),
+        casts (tensors whose dtype changed), first and last (milliseconds since the recording began at which its first
+        and its last tensor was in its module), copied (milliseconds from the begin of its first copy to a GPU to the
+        end of its last, on the GPU's clock; <NA> without one). Zoom: landmarks. Raises RecordingError when nothing was
+        loaded.
         """
         from ..queries import loads
 

@@ -68,7 +68,7 @@ class LoadRow(NamedTuple):
     disk_shape: tuple[int, ...] | None
     dtype: str | None  # in memory, when from_pretrained returned
     device: str | None
-    nbytes: int | None  # in memory
+    nbytes: int | None  # in this process; on disk where `device` says so
     thread: str | None  # that read it, else that placed it
     started: int | None  # nanoseconds since the recording began: reading, casting and moving it
     finished: int | None
