@@ -288,17 +288,26 @@ def library_messages() -> Iterator[list[str]]:
 @contextlib.contextmanager
 def _library_messages(collected: list[str]) -> Iterator[None]:
     """Collect what the library warns of (UserWarning in 4.x, its logger in 5.x) instead of writing it to
-    stderr.
+    stderr. Each block has all of it: what the library tells once in a process is told again, in the next too.
     """
     library_logger = logging.getLogger("transformers")
     handlers = library_logger.handlers[:]
     collector = logging.Handler(logging.WARNING)
     collector.emit = lambda record: collected.append(record.getMessage())
     library_logger.handlers[:] = [collector]
+    _forget_what_was_told_once()
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             yield
     finally:
         library_logger.handlers[:] = handlers
+        _forget_what_was_told_once()  # nobody has read it on stderr
         collected.extend(str(warning.message) for warning in caught)
+
+
+def _forget_what_was_told_once() -> None:
+    """`logger.warning_once` of transformers is `warning` behind a cache of what it was given."""
+    forget = getattr(getattr(logging.Logger, "warning_once", None), "cache_clear", None)
+    if forget is not None:
+        forget()

@@ -255,6 +255,27 @@ def test_without_do_sample_the_warpers_are_absent_and_the_library_says_so(tiny_p
     assert "temperature" not in capfd.readouterr().err
 
 
+def test_what_the_library_tells_once_in_a_process_is_told_of_each_call(tiny_pair):
+    model, tokenizer = tiny_pair
+    logits = sampling.next_token_logits(model, tokenizer, "a b c")
+    settings = SamplingSettings(do_sample=False, temperature=0.5)
+    first, *others = (sampling.distribution(logits, settings, model).messages for _ in range(3))
+    assert len(first) == 1
+    assert others == [first, first]
+
+
+@pytest.mark.skipif(not hasattr(logging.Logger, "warning_once"), reason="this version tells nothing only once")
+def test_what_was_told_to_the_block_is_still_told_afterwards(caplog):
+    logger = logging.getLogger("transformers.generation.utils")
+    with sampling.library_messages() as told:
+        logger.warning_once("once in a process")
+        logger.warning_once("once in a process")
+    assert told == ["once in a process"]
+    caplog.clear()
+    logger.warning_once("once in a process")
+    assert caplog.messages == ["once in a process"]
+
+
 def test_logits_without_a_softmax_are_refused():
     with pytest.raises(SamplingError, match="2 of the 3 logits are NaN"):
         _by_hand([np.nan, np.inf, 0.0])
