@@ -1,4 +1,4 @@
-"""Tokens so far, on stderr, while a recorded generation takes long."""
+"""Tokens so far while a recorded generation takes long: on stderr, in a notebook in an output of its own."""
 
 from __future__ import annotations
 
@@ -15,9 +15,13 @@ def is_watched() -> bool:
     """Whether a person sees stderr now: a terminal or a notebook's kernel, and TQDM_DISABLE is not set."""
     if os.environ.get("TQDM_DISABLE"):
         return False
+    return _is_notebook() or _is_terminal(sys.stderr)
+
+
+def _is_notebook() -> bool:
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
-    return hasattr(shell, "kernel") or _is_terminal(sys.stderr)
+    return hasattr(shell, "kernel")
 
 
 def _is_terminal(stream) -> bool:
@@ -25,6 +29,34 @@ def _is_terminal(stream) -> bool:
         return stream is not None and stream.isatty()
     except (AttributeError, ValueError):  # another object in its place, or it is closed
         return False
+
+
+class _Output:
+    """A file for one line: an output of the cell that is replaced by each line, and by nothing to be seen by a blank one.
+
+    Written to stderr instead, the blanks that wipe a line out of a terminal would stay in the notebook.
+    """
+
+    def __init__(self) -> None:
+        self._handle = None
+
+    def write(self, text: str) -> None:
+        line = text.strip()
+        if self._handle is not None:
+            self._handle.update(_shown(line), raw=True)
+        elif line:
+            from IPython.display import DisplayHandle
+
+            self._handle = DisplayHandle()
+            self._handle.display(_shown(line), raw=True)
+
+    def flush(self) -> None:
+        """A line is shown when it is written."""
+
+
+def _shown(line: str) -> dict[str, str]:
+    """What is shown of a line, by MIME type. Empty HTML takes no place; what has no type at all is warned of."""
+    return {"text/plain": line} if line else {"text/html": "", "text/plain": ""}
 
 
 class GenerationProgress:
@@ -61,7 +93,7 @@ class GenerationProgress:
             mininterval=INTERVAL_SECONDS,
             miniters=1,  # without it, and without a monitor thread, a slower rate would stop the line
             leave=False,
-            file=sys.stderr,
+            file=_Output() if _is_notebook() else sys.stderr,
             disable=False,  # decided by is_watched(); tqdm itself reads TQDM_DISABLE once, when it is imported
         )
 

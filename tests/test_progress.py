@@ -6,10 +6,12 @@ import sys
 import threading
 import types
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
 from transformers import AutoModelForCausalLM, AutoTokenizer, TextStreamer
 
-from helpers import progress, record
+from helpers import notebooks, progress, record
 
 NEW_TOKENS = 6
 
@@ -101,3 +103,36 @@ def test_a_step_that_gives_several_tokens_counts_them():
     line._bar = type("Bar", (), {"update": staticmethod(counted.append)})()
     line.tokens(3)
     assert counted == [3]
+
+
+WATCHED_CELL = """
+from helpers import checkpoints, progress, record
+progress.DELAY_SECONDS, progress.INTERVAL_SECONDS = 1e-9, 0
+from transformers import AutoModelForCausalLM
+model = AutoModelForCausalLM.from_pretrained(checkpoints.tiny())
+with record():
+    print("before")
+    model.generate(max_new_tokens=3, min_new_tokens=3, pad_token_id=0)
+    print("after")
+"""
+
+
+def test_in_a_notebook_the_line_is_an_output_of_its_own_and_leaves_nothing(monkeypatch):
+    monkeypatch.delenv("TQDM_DISABLE")
+    monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    shown = []
+
+    class Client(NotebookClient):
+        def process_message(self, message, *where):
+            shown.append(message["content"].get("data", {}).get("text/plain", ""))
+            return super().process_message(message, *where)
+
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(WATCHED_CELL)])
+    Client(notebook, kernel_manager_class=notebooks._kernels_of_this_python()).execute()
+    for count in (1, 2, 3):
+        assert any(line.startswith(f"recorded: {count} tokens [") for line in shown)
+    text = [output for output in notebook.cells[0].outputs if output.output_type == "stream"]
+    assert [(output.name, output.text) for output in text] == [("stdout", "before\n"), ("stdout", "after\n")]
+    left = [output.data for output in notebook.cells[0].outputs if output.output_type != "stream"]
+    assert left == [{"text/html": "", "text/plain": ""}]
+    nbformat.validate(notebook)
