@@ -9,6 +9,22 @@ from helpers.recording.recording import Recording
 from helpers.views import player
 from tests.player_recording import player_recording
 
+OVERLAPS = """() => {
+  const facts = [...document.querySelectorAll(":is(.facts, .ledger) :is(dt, dd:not(:has(button)))")];
+  const boxes = facts.map((fact) => {
+    const text = document.createRange(); // a text may be wider than its element
+    text.selectNodeContents(fact);
+    return text.getBoundingClientRect();
+  });
+  const before = (a, b) => a.right <= b.left + 1 || a.bottom <= b.top + 1;
+  const found = [];
+  boxes.forEach((box, one) => boxes.slice(0, one).forEach((other, two) => {
+    const [first, second] = [facts[two].textContent, facts[one].textContent];
+    if (!before(box, other) && !before(other, box)) found.push(`${second} over ${first}`);
+  }));
+  return [boxes.length, found];
+}"""
+
 
 @pytest.fixture(scope="session")
 def player_run(tiny_checkpoint, tmp_path_factory) -> Recording:
@@ -64,3 +80,10 @@ def search(page, text: str):
     """Type into the search box; the rows that are found."""
     page.get_by_label("Search the recording").fill(text)
     return page.get_by_role("treeitem")
+
+
+def overprinted_facts(page) -> list[str]:
+    """Which facts of the event that is shown, and of its tensors, are printed on top of each other."""
+    count, found = page.evaluate(OVERLAPS)
+    assert count > 15, "of an event with a tensor"
+    return found

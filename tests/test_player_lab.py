@@ -4,7 +4,7 @@ import pytest
 
 from helpers import lab
 from tests.notebook_files import code_cell, write
-from tests.player_pages import focus_walk, state_after, until_event
+from tests.player_pages import focus_walk, overprinted_facts, search, state_after, until_event
 from tests.player_recording import player_recording
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -180,6 +180,15 @@ OTHERS = {
     "zooms": use_zooms, "play": use_play, "filters": use_filters, "dialogs": use_dialogs,
     "what leaves the page": use_what_leaves_the_page, "rows, crumbs, timeline": use_rows_and_crumbs,
 }  # fmt: skip
+
+
+def test_no_fact_is_printed_over_another(opened):
+    """JupyterLab floats the terms of a list in an output, each a share of the row."""
+    page = opened[0].page
+    until_event(page, 40, timeout=ANSWER_MILLISECONDS)  # the second cell set it
+    search(page, "self_attn.k_proj.weight").filter(has_text="k_proj.weight").first.click()
+    page.locator(".ledger").first.wait_for()
+    assert overprinted_facts(page) == []
 
 
 def test_the_player_is_alive_and_its_keys_do_not_leave_the_cell(opened):

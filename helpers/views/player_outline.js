@@ -68,7 +68,9 @@ function nameText(name, title = name, kind = "", most = TAIL) {
 /** What tells a call from others of its function: the tensor or the file that it is about, or which call it is. */
 function tellingText(run, event) {
   const told = tellingOf(run, event);
-  return told ? nameText(told.replace(/^model\./, ""), told, "muted telling") : null;
+  if (!told) return null;
+  if (run.loadedNames.has(told)) return nameText(told.replace(/^model\./, ""), told, "muted telling");
+  return dataText(told, { class: "name muted telling", title: visible(told) }); // its beginning tells it apart
 }
 
 const indentOf = (depth) => `${4 + depth * 12}px`;

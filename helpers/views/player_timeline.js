@@ -84,7 +84,7 @@ function timelinePanel(actions, label) {
     track.setAttribute("aria-valuemin", Math.round(run.begins));
     track.setAttribute("aria-valuemax", Math.round(run.ends));
     replaceChildren(names, lanes.map((lane) => h("div", { style: `top:${lane.top}px;height:${lane.height}px`, title: visible(lane.title) }, nameText(lane.name, lane.title, "", LANE_TAIL))),
-      h("div", { style: `top:${heightOf(lanes, curves) - MEMORY_HEIGHT}px;height:${MEMORY_HEIGHT}px` }, "memory", scaleOf(curves)));
+      h("div", { style: `top:${heightOf(lanes, curves) - MEMORY_HEIGHT}px;height:${MEMORY_HEIGHT}px` }, h("span", { class: "memory-name" }, "memory"), scaleOf(curves)));
     replaceChildren(legend, curves.length ? curves.map((curve) => {
       curve.value = h("span", { class: "value" });
       return h("li", { style: { "--series": `var(--series-${curve.colour})` }, title: curve.ownScale ? `${curve.label}: drawn on a scale of its own, up to ${formatBytes(curve.top)}` : curve.label },
