@@ -88,7 +88,7 @@ test-monitoring: checkpoint  ## the recorder on Python 3.12 or later, in .venv-m
 		tests/test_recorder.py tests/test_loading_ledger.py tests/test_lines_and_functions.py tests/test_sampling_zoom.py \
 		tests/test_values_zoom.py tests/test_versions.py tests/test_generation_steps.py tests/test_hostile_objects.py \
 		tests/test_offload.py tests/test_other_tools.py tests/test_process_as_before.py tests/test_threads.py \
-		tests/test_growth.py tests/test_interrupts.py tests/test_overrides.py tests/test_secrets.py tests/test_record_script.py tests/test_magic.py
+		tests/test_growth.py tests/test_interrupts.py tests/test_overrides.py tests/test_models_told_apart.py tests/test_compiled.py tests/test_secrets.py tests/test_record_script.py tests/test_magic.py
 
 test-gpu:  ## the tests that need a GPU, and all notebooks (PYTHON=... with its own torch, WHEELS=... a folder of wheels)
 	$(or $(PYTHON),python3) tests/on_gpu.py $(if $(WHEELS),--wheels $(WHEELS))

@@ -17,6 +17,7 @@ from .environment import environment
 from .events import CACHE_COLUMNS, MEMORY_COLUMNS, NOT_OBSERVED, STEP_COLUMNS, RecordingError
 from .probes import redact
 from .probes.calls import CallProbe, backend
+from .probes.compiler import keep_from_compiler
 from .probes.describe import Describer
 from .probes.functions import PUBLISHED, FunctionTable
 from .probes.interrupts import InterruptGuard
@@ -140,6 +141,7 @@ class Recorder(AbstractContextManager):
             if "memory" in self._zoom:
                 self._memory.sample()
             self._probe.start()
+            keep_from_compiler(self._probe.callbacks())
         except BaseException:
             self._memory.close()
             self._interrupts.release()
@@ -206,6 +208,8 @@ class Recorder(AbstractContextManager):
                 self._model_called,
                 lambda kind: [probe.add(watch) for watch in watches.inherited_forwards(kind)],
             )
+            for code, hooks in watches.codes({"gen.generate": (self._module_reader.generation_begins, None)}):
+                probe.tell(code, *hooks)
             watch = module_watch(self._module_reader)
             probe.watches[id(watch.code)] = watch
             self._values = ValuesProbe() if "values" in self._zoom else None
@@ -235,6 +239,8 @@ class Recorder(AbstractContextManager):
         model = value[0] if isinstance(value, tuple) and value else value  # output_loading_info=True gives a pair
         if isinstance(model, torch.nn.Module):
             self._memory.count_model(model)
+            if self._module_reader:
+                self._module_reader.names.expect(model)
 
     def _model_called(self, model: torch.nn.Module) -> None:
         self._memory.count_model(model)
@@ -246,7 +252,8 @@ class Recorder(AbstractContextManager):
         """Fill the recording; returns what it did not see, in sentences."""
         recording = self.recording
         recording.functions = self._functions.rows
-        recording.paths = self._module_reader.names.paths if self._module_reader else []
+        if self._module_reader:
+            recording.paths, recording.module_rows = self._module_reader.names.paths, self._module_reader.names.rows
         recording.threads = self._probe.thread_names
         recording.specs = self._describer.specs
         recording.tensor_lists = self._describer.tensor_lists

@@ -80,6 +80,10 @@ class CallProbe:
     def was_interrupted(self, goes_on: bool) -> None:
         """Ctrl-C was raised in a callback of this probe; `goes_on`: the program caught it. Told after `stop`."""
 
+    def callbacks(self) -> list[Callable]:
+        """The functions that the interpreter calls; asked while the probe is on."""
+        raise NotImplementedError
+
     def unseen_threads(self) -> list[str]:
         """Names of threads that worked meanwhile and could not be seen, where nothing else was seen."""
         return []

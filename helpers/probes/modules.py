@@ -12,8 +12,9 @@ from collections.abc import Callable
 
 import torch
 
-from ..events import MODULE
+from ..events import MODULE, NOT_OBSERVED
 from ..landmarks import code_of
+from ..recording.rows import ModuleRow
 from .describe import Describer
 from .watch import Seen, Watch
 
@@ -22,11 +23,17 @@ MOST_NUMBERED = 256  # inputs behind a *
 
 
 class ModuleNames:
-    """Paths of modules in their model. Holds weak references only."""
+    """Paths of modules in their model. Holds weak references only.
+
+    `paths[i]` is one module's, `rows[i]` says of which model and which class it is.
+    """
 
     def __init__(self) -> None:
         self.paths: list[str] = []
-        self._index: dict[str, int] = {}
+        self.rows: list[ModuleRow] = []
+        self.models = 0  # how many were learned
+        self._index: dict[tuple, int] = {}
+        self._models: dict[int, weakref.ref] = {}  # by id of a module, the model that it is expected to be a part of
         # by id of a module, its place in `paths`; a module that dies takes its entry out, so none need be checked
         self.known: dict[int, int] = {}
         self._references: dict[int, weakref.ref] = {}
@@ -35,17 +42,30 @@ class ModuleNames:
         """Index into `paths` of this module's path; None for a module that was not met before."""
         return self.known.get(id(module))
 
-    def learn(self, model: torch.nn.Module) -> int:
-        """Remember the paths of all modules of a model; returns that of the model itself."""
-        for path, module in model.named_modules():
-            self.remember(module, path)
-        return self.of(model)
+    def expect(self, model: torch.nn.Module) -> None:
+        """This is a whole model: a part of it that is called before it is named as its part."""
+        whole = weakref.ref(model)
+        self._models |= {id(module): whole for module in model.modules()}
 
-    def remember(self, module: torch.nn.Module, path: str) -> int:
-        index = self._index.get(path)
+    def model_of(self, module: torch.nn.Module) -> torch.nn.Module | None:
+        """The model that a module is a part of, as far as is known."""
+        model = self._models.get(id(module), lambda: None)()
+        return model if model is not None and any(part is module for part in model.modules()) else None
+
+    def learn(self, model: torch.nn.Module) -> None:
+        """Remember the paths of all modules of a model, which has the next number."""
+        for path, module in model.named_modules():
+            self.remember(module, path, self.models)
+        self.models += 1
+
+    def remember(self, module: torch.nn.Module, path: str, model: int = NOT_OBSERVED) -> int:
+        """Index into `paths` of this module from now on."""
+        row = ModuleRow(model, type(module).__name__)
+        index = self._index.get((path, row))
         if index is None:
-            index = self._index[path] = len(self.paths)
+            index = self._index[path, row] = len(self.paths)
             self.paths.append(path)
+            self.rows.append(row)
         key = id(module)
         self.known[key] = index
         self._references[key] = weakref.ref(module, lambda _, known=self.known: known.pop(key, None))
@@ -103,10 +123,20 @@ class ModuleReader:
 
         return read
 
+    def generation_begins(self, frame: types.FrameType) -> None:
+        """generate() is called: its model is a whole one, though its encoder is called before it."""
+        model = frame.f_locals["self"]
+        if isinstance(model, torch.nn.Module) and self.names.of(model) is None:
+            self.names.expect(model)
+
     def _first_met(self, module: torch.nn.Module) -> int:
-        if self._is_outermost():
-            self._on_model(module)
-            return self.names.learn(module)
+        model = self.names.model_of(module)
+        if model is None and self._is_outermost():
+            model = module
+        if model is not None:
+            self._on_model(model)
+            self.names.learn(model)
+            return self.names.of(module)
         # added after its model's first call, or called from outside its model
         return self.names.remember(module, UNNAMED)
 

@@ -75,6 +75,10 @@ class MonitoringProbe(CallProbe):
                 monitoring.restart_events()
             monitoring.free_tool_id(self._tool)
 
+    def callbacks(self) -> list[Callable]:
+        """See CallProbe.callbacks."""
+        return [getattr(callback, "__func__", callback) for callback in self._callbacks.values()]
+
     def set_keeping(self, keeping: bool) -> None:
         """See CallProbe.set_keeping. Events are the interpreter's, for all threads: they go off while every generation
         that runs is in a step of which only a summary is kept."""

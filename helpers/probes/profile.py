@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import types
+from collections.abc import Callable
 
 from ..events import RAISED, RETURNED, YIELDED, RecordingError
 from .calls import CallProbe
@@ -86,6 +87,10 @@ class ProfileProbe(CallProbe):
                 )
             if threading.gettrace() == self._trace:
                 threading.settrace(None)
+
+    def callbacks(self) -> list[Callable]:
+        """See CallProbe.callbacks."""
+        return [self._full, self._slim, self._trace.__func__, self._trace_line.__func__]
 
     def unseen_threads(self) -> list[str]:
         """See CallProbe.unseen_threads."""

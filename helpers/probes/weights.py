@@ -6,7 +6,9 @@ from the hook, not from the parameter.
 
 from __future__ import annotations
 
+import itertools
 import types
+import weakref
 from collections import Counter
 
 import torch
@@ -24,6 +26,8 @@ class WeightsProbe:
 
     def __init__(self) -> None:
         self.rows: list[WeightRow] = []
+        self._counted: dict[int, weakref.ref] = {}  # by id, the tensors that have a row
+        self._number = itertools.count().__next__
         self.compiled: list[str] = []
         # without module events: of each compiled module the forwards inside it, and how many modules of its model
         # have each of them
@@ -37,13 +41,37 @@ class WeightsProbe:
         attention = getattr(getattr(model, "config", None), "_attn_implementation", None)
         if isinstance(attention, str):
             self.models.append(f"{type(model).__name__} with {attention} attention")
-        counted: set[int] = set()
+        number = self._number()
         for path, module in model.named_modules():
             if is_compiled(module):
                 self.compiled.append(path)
-            row = _row(path, module, counted)
+            row = self._row(path, module, number)
             if row is not None:
                 self.rows.append(row)
+
+    def _row(self, path: str, module: torch.nn.Module, model: int) -> WeightRow | None:
+        named = (*module._parameters.items(), *module._buffers.items())
+        own = [(name, tensor) for name, tensor in named if tensor is not None and not is_lazy(tensor)]
+        if not own or is_cache(module):
+            return None
+        hook = offload_hook(module)
+        moved_to = getattr(hook, "execution_device", None)
+        devices = dict.fromkeys(place_of(hook, name, tensor) for name, tensor in own)
+        return WeightRow(
+            path=path,
+            dtype=", ".join(dict.fromkeys(str(tensor.dtype).removeprefix("torch.") for _, tensor in own)),
+            nbytes=sum(self._bytes_once(tensor) for _, tensor in own),
+            device=", ".join(devices),
+            execution_device=", ".join(devices) if moved_to is None else str(as_device(moved_to)),
+            model=model,
+        )
+
+    def _bytes_once(self, tensor: torch.Tensor) -> int:
+        """Bytes of this process's part; 0 where an earlier row, of this model or another, has them."""
+        known = self._counted.get(id(tensor), lambda: None)()
+        self._counted[id(tensor)] = weakref.ref(tensor)
+        part = local_part(tensor)
+        return 0 if known is tensor else part.numel() * part.element_size()
 
     @noting("compiled modules")
     def generation_begins(self, frame: types.FrameType) -> None:
@@ -68,26 +96,6 @@ def is_compiled(module: torch.nn.Module) -> bool:
         getattr(module, "_compiled_call_impl", None) is not None
         or type(module).__name__ == "OptimizedModule"
         or hasattr(module.__dict__.get("forward"), "_torchdynamo_orig_callable")
-    )
-
-
-def _row(path: str, module: torch.nn.Module, counted: set[int]) -> WeightRow | None:
-    """`counted`: ids of the tensors that have a row already; those of this module are added."""
-    named = (*module._parameters.items(), *module._buffers.items())
-    own = [(name, tensor) for name, tensor in named if tensor is not None and not is_lazy(tensor)]
-    if not own or is_cache(module):
-        return None
-    hook = offload_hook(module)
-    moved_to = getattr(hook, "execution_device", None)
-    untied = [local_part(tensor) for _, tensor in own if id(tensor) not in counted]
-    counted.update(id(tensor) for _, tensor in own)
-    devices = dict.fromkeys(place_of(hook, name, tensor) for name, tensor in own)
-    return WeightRow(
-        path=path,
-        dtype=", ".join(dict.fromkeys(str(tensor.dtype).removeprefix("torch.") for _, tensor in own)),
-        nbytes=sum(tensor.numel() * tensor.element_size() for tensor in untied),  # of this process
-        device=", ".join(devices),
-        execution_device=", ".join(devices) if moved_to is None else str(as_device(moved_to)),
     )
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from .. import landmarks as landmark_table
 from ..events import BUILTIN, KINDS, MODULE, NOT_OBSERVED, STATUSES, RecordingError
+from ..recording.model_columns import models_of_paths, with_model
 from ..recording.rank_columns import event_ranks, ranks_of, with_rank
 from ..recording.recording import Recording
 from ..tables import Table
@@ -258,7 +259,7 @@ def modules(recording: Recording, *, step: int | None, generation: int | None) -
         {
             "event": event,
             "path": recording.paths[columns["path"][event]],
-            "class": recording.functions[columns["function"][event]].qualname.removesuffix(".forward"),
+            "class": _class_of(recording, event),
             "location": recording.functions[columns["function"][event]].location,
             "generation": columns["generation"][event],
             "step": columns["step"][event],
@@ -267,6 +268,7 @@ def modules(recording: Recording, *, step: int | None, generation: int | None) -
             "dtype": _attribute(recording, columns["outputs"][event], "dtype"),
             "device": _attribute(recording, columns["outputs"][event], "device"),
             "milliseconds": (columns["end"][event] - columns["start"][event]) / MILLISECOND,
+            "status": STATUSES[columns["status"][event]],
         }
         for event in np.flatnonzero(chosen).tolist()
     ]
@@ -282,11 +284,20 @@ def modules(recording: Recording, *, step: int | None, generation: int | None) -
         "dtype",
         "device",
         "milliseconds",
+        "status",
     ]
     table = Table.of(rows, names, volatile=("location", "milliseconds"))
     for name in ("generation", "step"):
         table[name] = missing(table[name])
+    with_model(recording, table, models_of_paths(recording, columns["path"][chosen]))
     return with_rank(recording, table, event_ranks(recording)[chosen])
+
+
+def _class_of(recording: Recording, event: int) -> str:
+    """The class of a module call's module; of an older file that of its forward."""
+    if recording.module_rows:
+        return recording.module_rows[recording.events["path"][event]].kind
+    return recording.functions[recording.events["function"][event]].qualname.removesuffix(".forward")
 
 
 def require_kept(recording: Recording, step: int) -> None:

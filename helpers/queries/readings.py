@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ..events import NOT_OBSERVED, VALUE_STATUSES, RecordingError
+from ..recording.model_columns import models_of_paths, with_model
 from ..recording.rank_columns import event_ranks, ranks_of, with_rank
 from ..recording.recording import Recording
 from ..recording.rows import SampleRow
@@ -113,6 +114,7 @@ def values(recording: Recording, path: str | None, step: int | None, nan_only: b
         list(_VALUES_COLUMNS),
         volatile=("min", "max", "mean"),  # their last digits differ between machines
     )
+    with_model(recording, table, models_of_paths(recording, events["path"][of]))
     return with_rank(recording, table, event_ranks(recording)[of])
 
 

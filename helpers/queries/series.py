@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..events import NOT_OBSERVED, RecordingError
+from ..recording.model_columns import with_model
 from ..recording.rank_columns import event_ranks, ranks_of, with_rank
 from ..recording.recording import Recording
 from ..recording.rows import WeightRow
@@ -73,6 +74,7 @@ def weights(recording: Recording) -> Table:
     if not recording.weight_rows:
         raise RecordingError("No module with weights was called in this recording: run the model inside the block.")
     table = Table.of([row._asdict() for row in recording.weight_rows], list(WeightRow._fields))
+    with_model(recording, table, table.pop("model").to_numpy())
     return with_rank(recording, table, ranks_of(recording, "weight_rows"))
 
 

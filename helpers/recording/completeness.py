@@ -17,6 +17,7 @@ _REMEDY = (
     "generate(…, disable_compile=True) where generate() compiles by itself (a static cache on a GPU)."
 )
 _MOST_NAMED = 3
+WRAPPED = "_orig_mod"  # the model in what torch.compile(model) gives
 OUTERMOST = ""  # the path of the model itself: a step that was left after its first module has another
 
 
@@ -57,8 +58,9 @@ def thread_gaps(names: list[str]) -> list[str]:
 def _is_silent(recording: Recording, path: str) -> bool:
     """Whether calls of this module were seen, but none of the modules inside it, of which it has some."""
     inside = [index for index, name in enumerate(recording.paths) if _is_inside(name, path)]
+    own = [index for index, name in enumerate(recording.paths) if name == path]
     seen = recording.events["path"]
-    return bool(inside) and recording.paths.index(path) in seen and not np.isin(seen, inside).any()
+    return bool(inside) and np.isin(seen, own).any() and not np.isin(seen, inside).any()
 
 
 def _are_missing(recording: Recording, forwards: dict[int, int]) -> bool:
@@ -73,7 +75,9 @@ def _are_missing(recording: Recording, forwards: dict[int, int]) -> bool:
 
 
 def _is_inside(name: str, path: str) -> bool:
-    return name != path and name.startswith(f"{path}." if path else "")
+    """Also of the wrapper that torch.compile(model) gives, in which the model itself is called by Python still."""
+    within = f"{path}." if path else ""
+    return name not in (path, f"{within}{WRAPPED}") and name.startswith(within)
 
 
 def _tokens_without_a_step(recording: Recording, new_tokens: dict[int, int]) -> list[str]:

@@ -27,7 +27,7 @@ from ..whole_file import write_whole
 from . import file_checks as checks
 from . import rank_columns, readings_file
 from .recording import Recording
-from .rows import Function, LandmarkStatus, LoadRow, TensorSpec, WeightRow
+from .rows import Function, LandmarkStatus, LoadRow, ModuleRow, TensorSpec, WeightRow
 
 FORMAT = "transformers call path recording"
 SCHEMA = 1  # of a recording of one process
@@ -47,6 +47,7 @@ def document(recording: Recording) -> dict:
         "environment": recording.environment,
         "functions": [list(function) for function in recording.functions],
         "paths": recording.paths,
+        "modules": [list(module) for module in recording.module_rows],
         "threads": recording.threads,
         "specs": [[*spec[:1], list(spec.shape), *spec[2:]] for spec in recording.specs],
         "tensor_lists": [list(tensors) for tensors in recording.tensor_lists],
@@ -157,6 +158,7 @@ def _from_document(content: object, path: Path) -> Recording:
             environment=checks.environment(content["environment"]),
             functions=_rows(Function, content["functions"]),
             paths=checks.texts(content["paths"]),
+            module_rows=_rows(ModuleRow, content.get("modules", [])),
             threads=checks.texts(content["threads"]),
             specs=_rows(TensorSpec, content["specs"]),
             tensor_lists=[tuple(checks.integers("tensor_lists", row).tolist()) for row in content["tensor_lists"]],
@@ -182,10 +184,6 @@ def _from_document(content: object, path: Path) -> Recording:
     except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
         raise RecordingError(f"{path} is damaged: {type(error).__name__}: {error}.") from error
     return recording
-
-
-def _shape(sizes: list[int] | None) -> tuple[int, ...] | None:
-    return None if sizes is None else tuple(sizes)
 
 
 def _refuse_constant(name: str) -> None:

@@ -144,6 +144,8 @@ def check(recording: Recording) -> None:
         raise ValueError("an event comes before the event around it")
     if ((events["kind"] == KINDS.index("module")) & (events["path"] == NOT_OBSERVED)).any():
         raise ValueError("a module call has no path")
+    if recording.module_rows and len(recording.module_rows) != len(recording.paths):
+        raise ValueError("not every path has its module")
     within(recording.step_rows, generation=(0, None), step=(0, None), kept=(0, 2), memory=(NOT_OBSERVED, memory))
     within(recording.cache_rows, first_layer=(0, MOST_LAYERS), layers=(0, MOST_LAYERS))
     within(recording.line_rows, event=(0, count), line=(0, None), tensors=(0, tensors), values=(0, values))

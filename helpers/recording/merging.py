@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,7 @@ def _add(merged: Recording, part: Recording, offset: int, places: np.ndarray) ->
     rank = part.environment["rank"]
     merged.functions += part.functions
     merged.paths += part.paths
+    merged.module_rows += part.module_rows
     merged.threads += [f"rank {rank}: {name}" for name in part.threads]
     merged.specs += part.specs
     merged.tensor_lists += [tuple(spec + base["specs"] for spec in row) for row in part.tensor_lists]
@@ -155,8 +157,9 @@ def _put_in_order(merged: Recording, places: np.ndarray) -> None:
         status if status.function == NOT_OBSERVED else status._replace(function=int(functions[1][status.function]))
         for status in merged.landmark_statuses
     ]
-    paths = _once(merged.paths)
-    merged.paths = list(paths[0])
+    paths = _once([*zip_longest(merged.paths, merged.module_rows)])
+    merged.paths = [path for path, _ in paths[0]]
+    merged.module_rows = [module for _, module in paths[0] if module is not None]
     specs = _once(merged.specs)
     merged.specs = list(specs[0])
     tensors = _once([tuple(int(specs[1][spec]) for spec in row) for row in merged.tensor_lists])

@@ -50,9 +50,11 @@ class Questions:
 
         Columns: event (for `source` and `tensors`), path (name in the model), class, location (file:line of its
         forward), generation (number of the generate() call, from 0; <NA> outside), step, inputs and outputs (name and
-        shape), dtype and device (of the outputs, each once), milliseconds (children included). `step`: 0 is the
-        prefill, 1, 2, … the decode steps. Zoom: modules. Raises RecordingError when that was not recorded or the step
-        was not kept in full.
+        shape), dtype and device (of the outputs, each once), milliseconds (children included), status (returned, or
+        raised: an exception left it; open: still running at the end). Where several models were called, model (number,
+        from 0, in the order of their first calls) stands before path. `step`: 0 is the prefill, 1, 2, … the decode
+        steps. Zoom: modules. Raises RecordingError when that was not recorded, the step was not kept in full, or there
+        is no such generation.
         """
         from ..queries import event_queries
 
@@ -145,7 +147,8 @@ class Questions:
     def weights(self) -> Table:
         """One row per module with parameters or buffers of its own: where they lay when its model was first called.
 
-        Columns: path, dtype, nbytes (bytes, of this process; a tied weight's count in the first module that has it),
+        Columns: model (number; only where several models were called), path, dtype, nbytes (bytes, of this process; a
+        tied or shared weight's count in the first module that has it),
         device (cpu, cuda:0, …; disk for weights that accelerate keeps in files; meta where nothing says where they
         are), execution_device (where accelerate's hook moves them for a call; without a hook the same). Zoom: modules.
         Raises RecordingError when no module was called, or modules were not recorded.

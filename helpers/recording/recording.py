@@ -21,7 +21,7 @@ from ..events import (
     VALUE_FLOATS,
 )
 from .questions import Questions
-from .rows import Function, LandmarkStatus, LoadRow, SampleRow, TensorSpec, WeightRow
+from .rows import Function, LandmarkStatus, LoadRow, ModuleRow, SampleRow, TensorSpec, WeightRow
 
 
 def _columns(names: tuple[str, ...]) -> dict[str, np.ndarray]:
@@ -35,6 +35,8 @@ class Recording(Questions):
     environment: dict = field(default_factory=dict)
     functions: list[Function] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
+    # of each path, which module it names; [] where an older file does not tell
+    module_rows: list[ModuleRow] = field(default_factory=list)
     threads: list[str] = field(default_factory=list)
     specs: list[TensorSpec] = field(default_factory=list)
     tensor_lists: list[tuple[int, ...]] = field(default_factory=lambda: [()])

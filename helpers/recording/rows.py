@@ -80,6 +80,13 @@ class LoadRow(NamedTuple):
     copy_ended: int | None = None
 
 
+class ModuleRow(NamedTuple):
+    """The module that a path of Recording.paths names."""
+
+    model: int  # number of the model, in the order of their first calls; -1: of none that was called
+    kind: str  # name of its class
+
+
 class WeightRow(NamedTuple):
     """The parameters and buffers of one module itself, without its children's, when its model was first called."""
 
@@ -88,6 +95,7 @@ class WeightRow(NamedTuple):
     nbytes: int  # without tied weights that an earlier module has
     device: str  # where they lie: cpu, cuda:0, disk; meta where nothing says
     execution_device: str  # where an offload hook moves them for a call; without one the same
+    model: int = 0  # number of the model, in the order of their first calls
 
 
 class SampleRow(NamedTuple):
