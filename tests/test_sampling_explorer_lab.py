@@ -237,6 +237,19 @@ def test_the_explorer_is_alive_and_its_numbers_are_the_kernels(opened, pair):
     assert opened.outside == []
 
 
+def test_after_a_restart_of_the_kernel_it_says_what_to_do(opened):
+    page = opened.page
+    page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
+    page.get_by_text("The kernel that answered was restarted").wait_for(timeout=ANSWER_MILLISECONDS)
+    opened.run_all_cells()
+    page.wait_for_selector(".explorer table.chain", timeout=ANSWER_MILLISECONDS)
+    field = page.get_by_label("top_k", exact=True)
+    field.fill("7")
+    field.press("Enter")
+    until_python_says(page, "top_k=7")
+    assert page.get_by_text("run this cell again").count() == 0
+
+
 def test_the_tokens_of_a_hostile_tokenizer_are_text_in_the_live_explorer(serve, open_lab, tmp_path):
     folder = save_hostile(tmp_path / "hostile")
     tokenizer = AutoTokenizer.from_pretrained(folder)

@@ -25,6 +25,7 @@ async ([script, state, width]) => {
     on: (event, listener) => (listeners[event] ??= []).push(listener),
     off: () => {},
     save_changes: () => {},
+    widget_manager: { kernel: { statusChanged: { connect: (told) => (globalThis.kernelStatus = told), disconnect() {} } } },
   };
   const place = Object.assign(document.createElement("div"), { id: "mounted" });
   place.style.width = width;
@@ -33,6 +34,7 @@ async ([script, state, width]) => {
   globalThis.receive = (answered) => Object.entries(answered).forEach(([name, value]) => model.set(name, value));
 }
 """
+PALE = "one => Number(getComputedStyle(one).opacity) < 0.5"
 
 
 @pytest.fixture
@@ -113,6 +115,35 @@ def test_what_is_done_behind_a_clicked_node_is_done_there(slow):
     assert requests() == [(0, "append"), (0, None), (0, None), (0, "append")]
     assert appended(place) == 1
     assert place.locator(".tree-node").count() == 3
+
+
+def test_what_waits_long_is_told_what_may_be_and_old_numbers_are_pale(slow):
+    """A kernel that was restarted answers as little as a busy one."""
+    place, _, answer = slow
+    numbers, clock = place.locator(".part-tokens"), place.page.clock
+    clock.install()
+    place.get_by_role("button", name="Append greedy").click()
+    clock.run_for(1_000)
+    assert "Waiting for the kernel … The numbers are those of the last answer." in place.inner_text()
+    clock.run_for(10_000)
+    assert "If the kernel was restarted or shut down, run this cell again." in place.inner_text()
+    assert numbers.evaluate(PALE)
+    answer()  # it was busy after all
+    assert "No answer yet" not in place.inner_text()
+    assert not numbers.evaluate(PALE)
+
+
+@pytest.mark.parametrize("status", ["restarting", "autorestarting", "terminating", "dead"])
+def test_that_the_kernel_is_gone_is_told_at_once(slow, status):
+    place, requests, _ = slow
+    place.page.evaluate("globalThis.kernelStatus(null, 'busy')")
+    assert "run this cell again" not in place.inner_text()
+    place.page.evaluate(f"globalThis.kernelStatus(null, '{status}')")
+    assert "The kernel that answered was restarted or shut down: run this cell again." in place.inner_text()
+    place.get_by_role("button", name="Append greedy").click()
+    assert "run this cell again" in place.inner_text()
+    assert place.locator(".part-tokens").evaluate(PALE)
+    assert requests() == []
 
 
 def test_a_setting_changed_meanwhile_is_of_where_the_answer_leads(slow):

@@ -2,6 +2,11 @@
 // answer comes back as its `result`: from the installed library where there is a kernel, else from this page.
 
 const WAIT_MILLISECONDS = 400;
+const LONG_MILLISECONDS = 10_000; // the kernel may be busy, or another by now, and no host tells which for certain
+const OLD_NUMBERS = "The numbers are those of the last answer.";
+const NO_ANSWER = "No answer yet. If the kernel was restarted or shut down, run this cell again.";
+const ENDINGS = new Set(["restarting", "autorestarting", "terminating", "dead"]); // of a kernel, in JupyterLab's words
+const GONE = "The kernel that answered was restarted or shut down: run this cell again.";
 
 function render({ model, el, opened = () => {} }) {
   const { root, dispose, onDispose } = mountExplorer(el, "Sampling explorer");
@@ -41,6 +46,7 @@ class SamplingView {
     resized.observe(this.parts.cumulative);
     this.onDispose(() => resized.disconnect());
     this.onDispose(() => clearTimeout(this.waiting));
+    if (this.kernel) this.onDispose(whenKernelGoes(this.model, () => this.kernelGone()));
     this.show();
   }
 
@@ -57,16 +63,34 @@ class SamplingView {
   }
 
   sendNext() {
-    if (this.inFlight !== null || !this.queue.length) return;
+    if (this.gone || this.inFlight !== null || !this.queue.length) return;
     const next = this.queue.shift();
     // A setting that changed means the node to which the last answer has led.
     const request = { ...next, node: next.node ?? this.wanted.node };
     this.inFlight = request.serial = `${this.viewId}-${++this.sent}`;
     this.parts.sampling.setAttribute("aria-busy", "true");
     clearTimeout(this.waiting);
-    this.waiting = setTimeout(() => this.tell("Waiting for the kernel …"), WAIT_MILLISECONDS);
+    this.waiting = setTimeout(() => this.waits(), WAIT_MILLISECONDS);
     this.model.set("request", request);
     this.model.save_changes();
+  }
+
+  waits() {
+    this.tellOld("Waiting for the kernel …");
+    this.waiting = setTimeout(() => this.tellOld(NO_ANSWER), LONG_MILLISECONDS - WAIT_MILLISECONDS);
+  }
+
+  /** Nobody will answer: say so, now and to all that is asked from here on. */
+  kernelGone() {
+    clearTimeout(this.waiting);
+    this.gone = true;
+    this.tellOld(GONE);
+  }
+
+  /** A message on an answer that is missing; what is shown does not look like it. */
+  tellOld(message) {
+    this.tell(`${message} ${OLD_NUMBERS}`);
+    this.parts.sampling.classList.add("old-numbers");
   }
 
   answered() {
@@ -216,6 +240,7 @@ class SamplingView {
   }
 
   tell(message) {
+    this.parts.sampling.classList.remove("old-numbers");
     replaceChildren(this.parts.message, message ? h("p", { class: "note" }, dataText(message)) : null);
   }
 
@@ -306,6 +331,15 @@ class SamplingView {
       if (focused) part.querySelector('[aria-current="true"]')?.focus();
     }
   }
+}
+
+/** Call `gone` when the kernel of a live explorer restarts or ends, where the host says so (JupyterLab does). */
+function whenKernelGoes(model, gone) {
+  const told = model.widget_manager?.kernel?.statusChanged;
+  if (!told?.connect) return () => {};
+  const listener = (_, status) => ENDINGS.has(status) && gone();
+  told.connect(listener);
+  return () => told.disconnect(listener);
 }
 
 /** What the library has and did not build, with the value in force. */
