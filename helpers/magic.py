@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import difflib
 import keyword
 import types
 
@@ -72,6 +73,8 @@ def _settings(line: str) -> tuple[str, tuple[str, ...], int | None]:
                 raise UsageError(f"%%record: {error}") from error
         elif word in ZOOMS:
             zoom.append(word)
+        elif word.isalpha() and (close := difflib.get_close_matches(word, ZOOMS, n=1, cutoff=0.8)):
+            raise UsageError(f"%%record: there is no zoom {word!r}; did you mean {close[0]!r}?")
         elif name is None and word.isidentifier() and not keyword.iskeyword(word):
             name = word
         else:

@@ -187,8 +187,14 @@ def _empty(checkpoint: str | Path, dtype: torch.dtype) -> PreTrainedModel:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = AutoConfig.from_pretrained(str(checkpoint))
-    with init_empty_weights():
-        model = AutoModelForCausalLM.from_config(config, **compat.dtype_argument(dtype))
+    try:
+        with init_empty_weights():
+            model = AutoModelForCausalLM.from_config(config, **compat.dtype_argument(dtype))
+    except ValueError as error:
+        told = " ".join(str(error).split())
+        raise PlacementError(
+            f"transformers has no causal language model for this {type(config).__name__}: {told[:160]}…"
+        ) from error
     model.tie_weights()
     return model
 

@@ -354,3 +354,17 @@ def test_hostile_names_are_escaped_in_html(recording, bfloat16):
     assert "<script" not in html
     assert "<img" not in html
     assert "&lt;script&gt;model.layers.*.mlp&lt;/script&gt;" in html
+
+
+def test_experts_that_fill_one_parameter_are_compared_one_by_one(recording):
+    row = recording.loads[0]
+    experts = [
+        row._replace(key=f"experts.{number}.up", parameter="experts.up", file="a.safetensors") for number in range(2)
+    ]
+    moved = [experts[0]._replace(file="b.safetensors"), experts[1]]
+    one, other = (Recording(**(vars(recording) | {"loads": loads})) for loads in (experts, moved))
+    assert one.diff(Recording(**vars(one))).empty
+    (change,) = rows(one.diff(other), of="parameter")
+    assert (change["name"], change["before"], change["after"]) == (
+        "experts.up from experts.0.up", "a.safetensors", "b.safetensors",
+    )  # fmt: skip

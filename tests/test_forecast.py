@@ -109,6 +109,18 @@ def test_stored_tensors_that_are_not_the_model_s_are_told(tiny_checkpoint, tmp_p
     assert any(note.startswith("9 of the 21 stored tensors are none of the model's") for note in notes)
 
 
+def test_a_checkpoint_of_another_class_is_told():
+    from transformers import BertConfig
+
+    config = BertConfig(
+        hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, is_decoder=True
+    )
+    assert not any("the checkpoint is of" in note for note in forecast(config).notes)
+    config.architectures = ["BertForSequenceClassification"]
+    (note,) = [note for note in forecast(config).notes if "the checkpoint is of" in note]
+    assert note.startswith("the checkpoint is of BertForSequenceClassification; this is a forecast for BertLMHeadModel")
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [

@@ -1,6 +1,7 @@
 """How a forecast splits over devices, what it advises, and what the load itself takes."""
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Mi
 
 from helpers import compat, devices, forecast
 from helpers.devices import DeviceError
+from helpers.forecasting.advice import advice
 from helpers.forecasting.load import CUBLAS_WORKSPACE, allocator_reserve, load_pages
 from helpers.forecasting.settings import ForecastError
 from helpers.forecasting.source import StoredWeight
@@ -289,3 +291,12 @@ def test_the_caching_allocator_asks_for_whole_segments():
     assert allocator_reserve([5 * MEBIBYTE]) == 15 * MEBIBYTE + CUBLAS_WORKSPACE
     assert allocator_reserve([32 * MEBIBYTE]) == CUBLAS_WORKSPACE
     assert allocator_reserve([33 * MEBIBYTE + 1]) == MEBIBYTE - 1 + CUBLAS_WORKSPACE
+
+
+def test_a_gpu_that_does_not_answer_beside_one_that_is_short(small):
+    memory = {"cuda:0": 1_000, "cuda:1": 10**9}
+    found = forecast(small, dtype="float32", device_map={"model": "cuda:0", "lm_head": "cuda:1"}, memory=memory)
+    rows = tuple(replace(row, free=None) if row.device == "cuda:1" else row for row in found.devices)
+    told = advice(replace(found, devices=rows), lambda device, positions: 0, lambda limits: pytest.fail("tried"))
+    assert told
+    assert not any("max_memory" in text for text in told)

@@ -113,7 +113,7 @@ def test_a_syntax_error_runs_nothing(shell, capsys):
     assert "SyntaxError" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("line", ["a b", "steps=0", "steps=many", "1st", "class", "steps=2.5", "modles x y"])
+@pytest.mark.parametrize("line", ["a b", "steps=0", "steps=many", "1st", "class", "steps=2.5", "modles x y", "value"])
 def test_a_line_that_cannot_be_read_is_a_usage_error_and_nothing_runs(shell, line, capsys):
     result = run(shell, f"%%record {line}\nran = True")
     assert isinstance(result.error_in_exec, UsageError)

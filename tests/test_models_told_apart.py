@@ -45,6 +45,16 @@ def test_an_encoder_that_generate_calls_first_is_a_part_of_its_model(t5):
     assert len(weights) == weights["path"].nunique()
 
 
+def test_the_cache_of_an_encoder_decoder_is_that_of_both_attentions(t5):
+    with record("landmarks", "memory") as recording:
+        result = t5.generate(IDS, max_new_tokens=3, min_new_tokens=3, return_dict_in_generate=True)
+    cache = result.past_key_values
+    layers = [layer for part in (cache.self_attention_cache, cache.cross_attention_cache) for layer in part.layers]
+    nbytes = sum(layer.keys.nbytes + layer.values.nbytes for layer in layers)
+    assert recording.steps()["kv_bytes"].iloc[-1] == recording.kv_cache(2)["nbytes"].sum() == nbytes
+    assert recording.memory()["kv_cache"].max() == nbytes
+
+
 def test_parts_that_are_called_before_their_model_count_once(t5):
     model = llama()
     with record() as recording:

@@ -354,3 +354,12 @@ def test_a_load_that_fails_leaves_the_folder_as_it_was(tiny_checkpoint, tmp_path
         with pytest.raises(OSError, match="No space left"):
             placement.load(tiny_checkpoint, device_map=HALF_ON_DISK, offload_folder=folder)
         assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_checkpoint_without_a_causal_language_model_is_told_in_a_sentence(tmp_path):
+    from transformers import T5Config
+
+    T5Config(vocab_size=32, d_model=8).save_pretrained(tmp_path)
+    with pytest.raises(PlacementError, match="no causal language model for this T5Config") as told:
+        placement.plan(tmp_path)
+    assert "\n" not in str(told.value)

@@ -4,7 +4,9 @@ import inspect
 import re
 
 import pytest
+import torch
 
+from helpers import record
 from helpers.events import RecordingError
 from helpers.recorder_settings import ZOOMS
 from helpers.recording.recording import Recording
@@ -91,3 +93,12 @@ def test_a_question_without_its_zoom_is_refused_with_how_to_record_it(name, othe
     coarse = Recording(environment={"zoom": ["landmarks"]}, finished=True)
     with pytest.raises(RecordingError, match=REFUSED[name]):
         asked(coarse, name, other)
+
+
+def test_a_generation_that_there_is_not_is_refused(recording):
+    with pytest.raises(RecordingError, match=r"There is no generation 9: give one of 0 \(counted from 0\)"):
+        recording.modules(generation=9)
+    with record() as empty:
+        torch.nn.Linear(1, 1)(torch.zeros(1))
+    with pytest.raises(RecordingError, match=r"There is no generation 0: no generate\(\) was recorded"):
+        empty.modules(generation=0)

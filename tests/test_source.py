@@ -215,8 +215,14 @@ def test_a_function_of_the_readers_own_has_no_version_to_compare(recording):
     event = first(recording, "act_fn")
     own = list(recording.functions)
     own[recording.events["function"][event]] = Function("my_model", "Net.forward", "my_model/net.py", 3)
-    with pytest.raises(RecordingError, match=r"my_model/net\.py is of no package whose version was recorded"):
+    with pytest.raises(RecordingError, match=r'lines=\("my_model:Net.forward",\)\. It stands at my_model'):
         Recording(**(vars(recording) | {"functions": own})).source(event)
+
+
+@pytest.mark.parametrize("event", ["0", 1.0, None, True, -1, 10**6])
+def test_tensors_of_what_is_no_event(recording, event):
+    with pytest.raises(RecordingError, match=r"give the number of an event|There is no event"):
+        recording.tensors(event)
 
 
 @pytest.mark.parametrize("event", ["0", 1.0, None, True])

@@ -76,6 +76,8 @@ def _offload(forecast: Forecast, short: list[DeviceForecast], offloaded: Offload
     if cpu is None or cpu.free is None or any(device.device == "cpu" for device in short):
         return []
     accelerators = [row for row in forecast.devices if row.device not in ("cpu", "disk")]
+    if any(row.free is None for row in accelerators):  # one does not answer: what it has room for is not known
+        return []
     rooms = {row.device: row.free - (row.needed - row.phases["load"]["weights"]) for row in accelerators}
     for _ in range(TRIES):
         if min(rooms.values()) <= 0:

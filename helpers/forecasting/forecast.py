@@ -82,7 +82,10 @@ def forecast(
         all_logits=rehearsal.prefill and rehearsal.prefill.all_logits,
         devices=tuple(split.on(device, placement) for device in placement.devices) + split.host(placement),
         elsewhere=tuple(split.whole(name) for name in known if name not in placement.devices),
-        notes=tuple(_notes(source, parameters, rehearsal, placement, prompt_tokens + new_tokens, batch)),
+        notes=(
+            *_other_class(source.config, type(fake.model).__name__),
+            *_notes(source, parameters, rehearsal, placement, prompt_tokens + new_tokens, batch),
+        ),
     )
 
     def offloaded(limits: dict[str, int]) -> tuple[DeviceForecast, ...]:
@@ -229,6 +232,17 @@ class _Split:
             if target != "cpu" or entry.dtype != weight.dtype:
                 copied.add(weight.name)
         return load_pages(self._stored, in_memory, copied)
+
+
+def _other_class(config: PretrainedConfig, made: str) -> list[str]:
+    """Whether the checkpoint is of another class than the one that is forecast."""
+    named = getattr(config, "architectures", None) or [made]
+    if made in named:
+        return []
+    return [
+        f"the checkpoint is of {named[0]}; this is a forecast for {made}, which AutoModelForCausalLM makes of it, and "
+        f"not for {named[0]}"
+    ]
 
 
 def _notes(

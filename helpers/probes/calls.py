@@ -145,7 +145,7 @@ class CallProbe:
         with self._adding_thread:  # a number is one thread's
             state = self.local.state = ThreadState(len(self.states))
             self.states.append(state)
-            self.thread_names.append(threading.current_thread().name)
+            self.thread_names.append(text(threading.current_thread().name))
         return state
 
     def is_outermost_module(self) -> bool:

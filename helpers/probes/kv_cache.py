@@ -3,6 +3,7 @@ one storage that is written in place)."""
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 import torch
@@ -24,9 +25,12 @@ UNKNOWN = LayerSize(NOT_OBSERVED, NOT_OBSERVED, NOT_OBSERVED)
 def layer_sizes(cache: object) -> list[LayerSize] | None:
     """Each layer of a KV cache as it is now, for the Cache classes of 4.47 to 5.x and legacy tuples.
 
-    None for an object whose layout is unknown. Of an encoder-decoder cache, that of the decoder's self-attention.
+    None for an object whose layout is unknown. Of an encoder-decoder cache, tokens and capacity are those of the
+    decoder's self-attention; the bytes of its cross-attention are counted too.
     """
-    cache = getattr(cache, "self_attention_cache", cache)
+    own, cross = getattr(cache, "self_attention_cache", None), getattr(cache, "cross_attention_cache", None)
+    if own is not None and cross is not None:
+        return _with_bytes_of(layer_sizes(own), layer_sizes(cross))
     layers = getattr(cache, "layers", None)
     if layers is not None:  # 4.54 and later: an object per layer
         return [_layer(layer, getattr(layer, "keys", None), getattr(layer, "values", None)) for layer in layers]
@@ -37,6 +41,17 @@ def layer_sizes(cache: object) -> list[LayerSize] | None:
     if isinstance(cache, tuple) and cache and isinstance(cache[0], tuple):
         return [_sizes(*layer[:2], None) for layer in cache]
     return None
+
+
+def _with_bytes_of(own: list[LayerSize] | None, cross: list[LayerSize] | None) -> list[LayerSize] | None:
+    if own is None or cross is None:
+        return None
+    pairs = itertools.zip_longest(own, cross, fillvalue=LayerSize(0, 0, 0))
+    return [size._replace(nbytes=_sum(size.nbytes, other.nbytes)) for size, other in pairs]
+
+
+def _sum(*sizes: int) -> int:
+    return NOT_OBSERVED if NOT_OBSERVED in sizes else sum(sizes)
 
 
 def is_cache(module: torch.nn.Module) -> bool:
@@ -50,7 +65,7 @@ def total(sizes: list[LayerSize] | None) -> tuple[int, int]:
         return NOT_OBSERVED, NOT_OBSERVED
     tokens = max((size.tokens for size in sizes), default=0)
     bytes_by_layer = [size.nbytes for size in sizes]
-    return tokens, NOT_OBSERVED if NOT_OBSERVED in bytes_by_layer else sum(bytes_by_layer)
+    return tokens, _sum(*bytes_by_layer)
 
 
 def holds_another_state(layer: object) -> bool:

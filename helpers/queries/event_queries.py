@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections import defaultdict
 from dataclasses import dataclass
 
@@ -251,6 +252,7 @@ def modules(recording: Recording, *, step: int | None, generation: int | None) -
     columns = recording.events
     chosen = columns["kind"] == MODULE
     if generation is not None:
+        require_generation(recording, generation)
         chosen &= columns["generation"] == generation
     if step is not None:
         require_kept(recording, step)
@@ -298,6 +300,22 @@ def _class_of(recording: Recording, event: int) -> str:
     if recording.module_rows:
         return recording.module_rows[recording.events["path"][event]].kind
     return recording.functions[recording.events["function"][event]].qualname.removesuffix(".forward")
+
+
+def require_event(recording: Recording, event: object, asked: str) -> None:
+    """Raises RecordingError where `event` is none of the recording's; `asked`: the method that was given it."""
+    if isinstance(event, bool) or not isinstance(event, numbers.Integral):
+        raise RecordingError(f"{asked}({event!r}): give the number of an event: a value of the column `event`.")
+    if not 0 <= event < len(recording):
+        raise RecordingError(f"There is no event {event}: this recording has {len(recording)}, numbered from 0.")
+
+
+def require_generation(recording: Recording, generation: int) -> None:
+    """Raises RecordingError where no generate() call of this recording has this number."""
+    known = sorted({*recording.events["generation"].tolist(), *recording.step_rows["generation"].tolist()} - {-1})
+    if generation not in known:
+        there = f"give one of {', '.join(map(str, known))} (counted from 0)" if known else "no generate() was recorded"
+        raise RecordingError(f"There is no generation {generation}: {there}.")
 
 
 def require_kept(recording: Recording, step: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from ..recording.recording import Recording
@@ -35,7 +36,14 @@ def _numbers(recording: Recording) -> set[int]:
 
 
 def _by_name(recording: Recording, number: int) -> dict[str, LoadRow]:
-    return {row.parameter or row.key or "": row for row in recording.loads if row.load == number}
+    """By parameter; where several tensors of the checkpoint fill one (experts), by both."""
+    rows = [row for row in recording.loads if row.load == number]
+    filled = Counter(row.parameter for row in rows)
+    return {row.parameter if row.parameter and filled[row.parameter] == 1 else _from(row): row for row in rows}
+
+
+def _from(row: LoadRow) -> str:
+    return " from ".join(filter(None, (row.parameter, row.key)))
 
 
 def _changes(name: str, old: LoadRow, new: LoadRow) -> Iterator[Change]:

@@ -5,15 +5,14 @@ It comes from the recording; what did not travel with it, from the files of the 
 
 from __future__ import annotations
 
-import numbers
 from dataclasses import dataclass
 from html import escape
 
 from ..events import KINDS, NOT_OBSERVED, RecordingError
-from ..permalinks import permalink
+from ..permalinks import REPOSITORIES, permalink
 from ..recording.recording import Recording
 from ..recording.rows import Function
-from .event_queries import require_finished
+from .event_queries import require_event, require_finished
 from .installed_source import installed_text
 
 
@@ -82,10 +81,7 @@ def _lines(text: str) -> list[str]:
 def source(recording: Recording, event: object) -> Source:
     """See `Recording.source`."""
     require_finished(recording)
-    if isinstance(event, bool) or not isinstance(event, numbers.Integral):
-        raise RecordingError(f"source({event!r}): give the number of an event: a value of the column `event`.")
-    if not 0 <= event < len(recording):
-        raise RecordingError(f"There is no event {event}: this recording has {len(recording)}, numbered from 0.")
+    require_event(recording, event, "source")
     index = int(recording.events["function"][event])
     function = recording.functions[index]
     text = recording.sources.get(f"{function.module}:{function.qualname}")
@@ -138,6 +134,11 @@ def _why_missing(recording: Recording, index: int, not_here: str) -> str:
         why = f"{function.file} could not be read when it was made"
     else:
         why = "sources travel for landmarks and for functions whose lines were recorded"
+    if function.file.partition("/")[0] not in REPOSITORIES:
+        return (
+            f"{name} is no function of a published package, and the text of your own functions is kept only where you "
+            f'ask for their lines: record it with lines=("{name}",). It stands at {function.location}.'
+        )
     return (
         f"The source of {name} is not in this recording ({why}), and not to be had here: {not_here}. Where the "
         f"versions of the recording are installed, it stands at {function.location}."

@@ -137,7 +137,7 @@ class Questions:
 
         Columns: generation, step, layer, tokens (positions that it has seen), capacity (positions that its tensors
         have room for: fewer in a sliding window, more in a static cache), nbytes (bytes of its keys and values, as
-        allocated). <NA> where the cache does not say. Summarised steps are in it too. Zoom: landmarks.
+        allocated; of an encoder-decoder those of the cross-attention too). <NA> where the cache does not say. Summarised steps are in it too. Zoom: landmarks.
         Raises RecordingError when there is no such step.
         """
         from ..queries import series
@@ -205,9 +205,10 @@ class Questions:
     def memory(self) -> Table:
         """The memory series: one row per sample, at landmark and step boundaries, never per module.
 
-        Columns: milliseconds (since the start) and, in bytes, resident, anonymous, file_mapped, parameters (of the
-        models that live, ties once), parameters_virtual (meta tensors: no memory), kv_cache, cuda_allocated,
-        cuda_reserved, cuda_peak; <NA> where the machine does not say. Zoom: memory.
+        Columns: milliseconds (since the start) and, in bytes, resident, anonymous, file_mapped, parameters (and
+        buffers, of the models that live, ties once), parameters_virtual (those that are meta tensors in their modules:
+        no memory of their own, accelerate keeps them elsewhere), kv_cache (of the generate() calls that run),
+        cuda_allocated, cuda_reserved, cuda_peak; <NA> where the machine does not say. Zoom: memory.
         """
         from ..queries import series
 
@@ -242,7 +243,13 @@ class Questions:
         return event_queries.frame(self)
 
     def tensors(self, event: int) -> tuple[list[TensorSpec], list[TensorSpec]]:
-        """(inputs, outputs) of one event."""
+        """(inputs, outputs) of one event, each a list of TensorSpec(path, shape, dtype, device, nbytes, storage): path
+        is the name of the argument or output, nbytes and storage are bytes (of its elements; of the memory behind it).
+        Raises RecordingError where there is no such event.
+        """
+        from ..queries import event_queries
+
+        event_queries.require_event(self, event, "tensors")
         return (
             [self.specs[index] for index in self.tensor_lists[self.events["inputs"][event]]],
             [self.specs[index] for index in self.tensor_lists[self.events["outputs"][event]]],

@@ -98,7 +98,7 @@ def label(text: str) -> str:
 
 
 def percent(probability: float) -> str:
-    """A probability as text with two significant digits or more: '77.3%', '0.052%', '0%'."""
+    """A probability as text, to a tenth of a percent, below 0.1% to a thousandth: '77.3%', '0.052%', '<0.001%'."""
     if probability == 0:
         return "0%"
     decimals = 1 if probability >= 0.001 else 3
