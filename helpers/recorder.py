@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable
@@ -34,7 +35,7 @@ from .probes.weights import WeightsProbe
 from .progress import GenerationProgress, is_watched
 from .recorder_settings import DEFAULT_LINES, DEFAULT_STEPS, DEFAULT_ZOOM, checked_zoom
 from .recording.columns import columns, event_columns, line_columns, rounded, value_columns
-from .recording.completeness import gaps, thread_gaps
+from .recording.completeness import gaps, still_running, thread_gaps
 from .recording.recording import Recording
 from .recording.rows import LandmarkStatus
 
@@ -295,6 +296,7 @@ class Recorder(AbstractContextManager):
             *self._unobserved.values(),
             *gaps(recording, self._tracker.new_tokens, self._weights.compiled, self._forwards_inside()),
             *thread_gaps(self._unseen_threads),
+            *still_running(recording, threading.current_thread().name),
         ]
         recording.warnings.extend(found)
         recording.finished = True

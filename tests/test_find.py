@@ -209,3 +209,9 @@ def test_a_step_that_was_not_kept_and_a_running_recording_are_told(tiny_checkpoi
         short.find("lm_head", step=2)
     with record() as running, pytest.raises(RecordingError, match="still running"):
         running.find("lm_head")
+
+
+def test_a_dtype_that_torch_does_not_have_is_refused_and_one_that_is_not_there_finds_nothing(recording):
+    with pytest.raises(RecordingError, match=r"find\(dtype='float99'\): torch has no such dtype. In this recording: "):
+        recording.find(dtype="float99")
+    assert recording.find(dtype="complex64").empty

@@ -335,3 +335,24 @@ def test_a_thread_that_is_older_than_the_recording_is_seen_or_said_to_be_unseen(
         with record() as recording:
             pass
         assert recording.warnings == [], "it did nothing meanwhile"
+
+
+def test_a_generation_that_goes_on_after_the_recording_is_told(model):
+    running, ended = threading.Event(), threading.Event()
+
+    class Waits(StoppingCriteria):
+        def __call__(self, input_ids, scores, **kwargs):
+            running.set()
+            assert ended.wait(timeout=60)
+            return torch.zeros(input_ids.shape[0], dtype=torch.bool)
+
+    thread = threading.Thread(
+        target=generate, args=(model, PROMPTS["first"]), kwargs={"criteria": [Waits()]}, name="goes on"
+    )
+    with pytest.warns(UserWarning, match="goes on still ran when the recording ended"), record() as recording:
+        thread.start()
+        assert running.wait(timeout=60)
+    ended.set()
+    thread.join()
+    assert "Wait for the thread inside" in recording.warnings[-1]
+    assert "open" in set(recording.calls()["status"])

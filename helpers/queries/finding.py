@@ -92,7 +92,7 @@ def _named(recording: Recording, name: str) -> np.ndarray:
 def _with_tensor(recording: Recording, shape: object, dtype: object, device: object) -> np.ndarray:
     """Which events have one tensor, among inputs and outputs, that is all of what was asked."""
     size, whole = _asked_shape(shape)
-    dtype = None if dtype is None else _asked_name("dtype", dtype).removeprefix("torch.")
+    dtype = None if dtype is None else _asked_dtype(recording, dtype)
     device = None if device is None else _asked_name("device", device)
 
     def fits(spec: TensorSpec) -> bool:
@@ -127,6 +127,17 @@ def _asked_shape(shape: object) -> tuple[int | None, tuple[int, ...] | None]:
         f"find(shape={shape!r}): give one size that a dimension has (4096), or a whole shape, "
         'as numbers or as text: (1, 173, 576) or "(1, 173, 576)".'
     )
+
+
+def _asked_dtype(recording: Recording, value: object) -> str:
+    """Raises RecordingError for a name that torch does not have; one that no tensor had finds nothing."""
+    import torch
+
+    name = _asked_name("dtype", value).removeprefix("torch.")
+    known = sorted({spec.dtype for spec in recording.specs})
+    if name not in known and not isinstance(getattr(torch, name, None), torch.dtype):
+        raise RecordingError(f"find(dtype={value!r}): torch has no such dtype. In this recording: {', '.join(known)}.")
+    return name
 
 
 def _asked_name(argument: str, value: object) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..events import MODULE, NOT_OBSERVED, RETURNED
+from ..events import MODULE, NOT_OBSERVED, OPEN, RETURNED
 from ..queries.folding import ranges
 from .recording import Recording
 
@@ -43,6 +43,19 @@ def gaps(
         more = f" and {len(silent) - _MOST_NAMED} more" if len(silent) > _MOST_NAMED else ""
         found.append(f"The calls inside {names}{more} are missing: torch.compile stands before them, and {_REMEDY}")
     return found
+
+
+def still_running(recording: Recording, own_thread: str) -> list[str]:
+    """Which other threads were in the middle of recorded calls when the recording ended."""
+    is_open = recording.events["status"] == OPEN
+    threads = [recording.threads[thread] for thread in np.unique(recording.events["thread"][is_open])]
+    names = [name for name in threads if name != own_thread]
+    if not names:
+        return []
+    return [
+        f"{', '.join(names[:_MOST_NAMED])} still ran when the recording ended: the calls that were open there have the "
+        "status open, and what came after is missing. Wait for the thread inside the `with record()` block."
+    ]
 
 
 def thread_gaps(names: list[str]) -> list[str]:

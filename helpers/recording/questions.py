@@ -137,7 +137,8 @@ class Questions:
 
         Columns: generation, step, layer, tokens (positions that it has seen), capacity (positions that its tensors
         have room for: fewer in a sliding window, more in a static cache), nbytes (bytes of its keys and values, as
-        allocated; of an encoder-decoder those of the cross-attention too). <NA> where the cache does not say. Summarised steps are in it too. Zoom: landmarks.
+        allocated; of an encoder-decoder those of the cross-attention too). <NA> where the cache does not say.
+        Summarised steps are in it too. Zoom: landmarks.
         Raises RecordingError when there is no such step.
         """
         from ..queries import series
