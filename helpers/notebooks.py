@@ -8,6 +8,7 @@ python -m helpers.notebooks check [NOTEBOOK ...]
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import time
@@ -33,6 +34,9 @@ COMMITTED_ENVIRONMENT = {
 
 UNSET_ENVIRONMENT = ("TRACE_MODEL", "TRACE_DTYPE", "MPLBACKEND")
 """What must not be set then: the reader's own model and dtype, and a figure backend that draws no png."""
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+"""Of a traceback in a kernel, which does not know whether a terminal will show it."""
 
 
 class NotebookError(RuntimeError):
@@ -94,7 +98,7 @@ def run(
         kernel_manager_class=_kernels_of_this_python(),
         timeout=CELL_TIMEOUT_SECONDS,
         resources={"metadata": {"path": str(path.parent)}},
-        store_widget_state=False,
+        store_widget_state=True,  # without, nbclient fails at an Output with text in it; `normalise` drops the state
         record_timing=False,
     )
     if watch is not None:
@@ -102,7 +106,8 @@ def run(
     try:
         client.execute(**({} if variables is None else {"env": dict(variables)}))
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-        raise NotebookError(f"{path.name} did not run to its end; the file is unchanged.\n{error}") from error
+        words = _COLOURS.sub("", str(error))
+        raise NotebookError(f"{path.name} did not run to its end; the file is unchanged.\n{words}") from error
     notebook_form.normalise(notebook)
 
 

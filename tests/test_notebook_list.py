@@ -104,6 +104,15 @@ def test_executing_writes_outputs_back_and_leaves_out_what_varies(tmp_path, monk
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_widget_that_collects_output_runs_and_leaves_no_state(tmp_path):
+    source = "from ipywidgets import interact\ninteract(lambda n=3: print(n * n));"
+    path = write(tmp_path / "00_turn.ipynb", code_cell(source), code_cell("6 * 7"))
+    notebooks.execute(path)
+    notebook = nbformat.read(path, as_version=4)
+    assert notebook.cells[1].outputs[0].data["text/plain"] == "42"
+    assert "widgets" not in notebook.metadata
+
+
 def test_no_kernel_outlives_its_notebook(tmp_path):
     source = "import os, pathlib\npathlib.Path('kernel.pid').write_text(str(os.getpid()))"
     notebooks.execute(write(tmp_path / "00_pid.ipynb", code_cell(source)))
@@ -113,8 +122,9 @@ def test_no_kernel_outlives_its_notebook(tmp_path):
 def test_a_notebook_that_fails_is_named_and_left_as_it_was(tmp_path):
     path = write(tmp_path / "00_fails.ipynb", code_cell("print('new')"), code_cell("assert 1 == 2, 'wrong sum'"))
     before = path.read_bytes()
-    with pytest.raises(notebooks.NotebookError, match=r"00_fails.ipynb did not run to its end(.|\n)*wrong sum"):
+    with pytest.raises(notebooks.NotebookError, match=r"00_fails.ipynb did not run to its end(.|\n)*wrong sum") as told:
         notebooks.execute(path)
+    assert "\x1b" not in str(told.value), "the colours of a terminal, in a file too"
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 

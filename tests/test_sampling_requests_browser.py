@@ -15,6 +15,7 @@ async ([script, state, width]) => {
   const { default: explorer } = await import(URL.createObjectURL(new Blob([script], { type: "text/javascript" })));
   const [values, listeners] = [{ ...state }, {}];
   globalThis.requests = [];
+  const connect = (told) => (globalThis.kernelStatus = told);
   const model = {
     get: (name) => values[name],
     set: (name, value) => {
@@ -25,7 +26,7 @@ async ([script, state, width]) => {
     on: (event, listener) => (listeners[event] ??= []).push(listener),
     off: () => {},
     save_changes: () => {},
-    widget_manager: { kernel: { statusChanged: { connect: (told) => (globalThis.kernelStatus = told), disconnect() {} } } },
+    widget_manager: { kernel: { statusChanged: { connect, disconnect() {} } } },
   };
   const place = Object.assign(document.createElement("div"), { id: "mounted" });
   place.style.width = width;
