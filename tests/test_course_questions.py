@@ -61,11 +61,13 @@ def test_what_shape_has_the_key_in_sdpa_at_decode_step_3_and_why_not_all_heads(d
 
 
 def test_which_sampling_arguments_do_nothing_without_do_sample():
-    """06 gave them to a greedy run and got the same tokens; 08 has them as the answer of an exercise."""
+    """06 gave them to a greedy run and got the same tokens; 08 says so of the chain, and asks for others."""
     assert "✓ greedy: temperature, top-k and top-p were set, and are not there" in printed("06")
     assert "✓ with them or without, the tokens are the same" in printed("06")
+    assert "Without `do_sample`, temperature, top-k, top-p and min-p do nothing." in prose("08")
+    assert "✓ the chain is empty" in printed("08")
     solved = [one.solved for one in course_frame.exercises(cells("08"))]
-    assert any('answer = {"temperature", "top_p", "top_k"}' in answer for answer in solved)
+    assert any('answer = {"typical_p", "epsilon_cutoff", "eta_cutoff"}' in answer for answer in solved)
 
 
 def test_what_would_break_first_if_sample_were_renamed():

@@ -80,7 +80,7 @@ def material(tiny_checkpoint, tmp_path_factory):
     ids = torch.tensor([[5, 6, 7, 8]])
     versions = across_versions.recordings()
     return {
-        "across_versions.check_decodes_once": (versions,),
+        "across_versions.check_takes_in_threads": (versions,),
         "across_versions.check_lost": (versions,),
         "across_versions.check_untested_version": ("load.place_param", "4.50.3"),
         "checkpoint_files.check_first_tensor_byte": (shard_files(tiny_checkpoint)[0],),
@@ -96,7 +96,7 @@ def material(tiny_checkpoint, tmp_path_factory):
         "empty_model.check_module_inits": (12,),
         "empty_model.check_parameter_count": (),
         "forward_pass.check_decode_step": (model, ids, ids[:, -1:]),
-        "forward_pass.check_key_shape": (recording, 2),
+        "forward_pass.check_key_shape": (model, ids, 2, 3),
         "forward_pass.check_mlp_share": (model,),
         "generate.check_cache_bytes": (LlamaConfig(), 100, 2),
         "generate.check_cache_positions": (5, 10),
@@ -105,7 +105,7 @@ def material(tiny_checkpoint, tmp_path_factory):
         "loading_weights.check_shard_of": (recording, "lm_head.weight"),
         "loading_weights.check_statuses": (recording,),
         "pipeline.check_by_hand": (pipe, "hello there", {"max_new_tokens": 2}),
-        "pipeline.check_device_calls": (recording,),
+        "pipeline.check_device_calls": (pipe, ["one", "two"]),
         "pipeline.check_list_calls": (pipe, ["one", "two", "three"], 2),
         "sampling.check_idle_arguments": (article.SAMPLING, logits, model),
         "sampling.check_kept": (logits, model),

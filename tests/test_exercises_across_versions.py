@@ -3,7 +3,7 @@
 import pytest
 
 from helpers import across_versions, landmarks
-from helpers.exercises.across_versions import check_decodes_once, check_lost, check_untested_version
+from helpers.exercises.across_versions import check_lost, check_takes_in_threads, check_untested_version
 
 PLACE_PARAM = ("load.place_param", "4.50.3")
 
@@ -18,14 +18,14 @@ def _wrong(verdict, hint):
     assert hint in verdict.explanation
 
 
-def test_the_version_that_decodes_once(versions):
-    assert check_decodes_once("5.23.0", versions)
-    assert "Not answered" in repr(check_decodes_once(None, versions))
-    _wrong(check_decodes_once("5.0.0", versions), "called 2 times")
-    _wrong(check_decodes_once(5.23, versions), "as text ('4.47.1'")
-    _wrong(check_decodes_once(["5.23.0"], versions), "as text")
-    twice = {"4.47.1": versions["4.47.1"], "5.23.0": versions["5.23.0"], "6.0.0": versions["5.23.0"]}
-    _wrong(check_decodes_once("6.0.0", twice), "'5.23.0' comes before")
+def test_the_version_that_takes_tensors_in_threads(versions):
+    assert check_takes_in_threads("5.0.0", versions)
+    assert "Not answered" in repr(check_takes_in_threads(None, versions))
+    _wrong(check_takes_in_threads("4.57.6", versions), "by one thread")
+    _wrong(check_takes_in_threads("5.23.0", versions), "'5.0.0' comes before")
+    _wrong(check_takes_in_threads("5.1.0", versions), "you gave the text '5.1.0'")
+    _wrong(check_takes_in_threads(5.23, versions), "as text ('4.47.1'")
+    _wrong(check_takes_in_threads(["5.0.0"], versions), "as text")
 
 
 def test_a_version_that_was_not_recorded():

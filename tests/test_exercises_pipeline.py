@@ -4,7 +4,6 @@ import pytest
 import torch
 from transformers import pipeline
 
-from helpers import record
 from helpers.exercises.pipeline import check_by_hand, check_device_calls, check_list_calls
 
 PROMPT, SETTINGS = "hello there", {"max_new_tokens": 4, "do_sample": True, "temperature": 0.7}
@@ -21,14 +20,14 @@ def _wrong(verdict, hint):
 
 
 def test_moves_between_devices(pipe):
-    with record() as recording:
-        pipe(PROMPT, max_new_tokens=1)
-    assert check_device_calls(8, recording)
-    assert "Not answered" in repr(check_device_calls(None, recording))
-    _wrong(check_device_calls(2, recording), "What does the function do with a dictionary")
-    _wrong(check_device_calls(4, recording), "one direction")
-    _wrong(check_device_calls(6, recording), "for each value")
-    _wrong(check_device_calls("eight", recording), "whole number")
+    prompts = ["one", "two", "three"]
+    assert check_device_calls(24, pipe, prompts)
+    assert "Not answered" in repr(check_device_calls(None, pipe, prompts))
+    _wrong(check_device_calls(6, pipe, prompts), "What does the function do with a dictionary")
+    _wrong(check_device_calls(12, pipe, prompts), "one direction")
+    _wrong(check_device_calls(8, pipe, prompts), "what one prompt takes")
+    _wrong(check_device_calls(18, pipe, prompts), "for each value")
+    _wrong(check_device_calls("eight", pipe, prompts), "whole number")
 
 
 def test_a_list_in_batches(pipe):

@@ -51,6 +51,13 @@ def test_idle_arguments(logits, model):
     assert_explains(exercises.check_idle_arguments("beams", article.SAMPLING, logits, model), "not among the arguments")
 
 
+def test_idle_arguments_of_the_notebook(logits, model):
+    asked = {"typical_p": 0.9, "no_repeat_ngram_size": 1, "epsilon_cutoff": 0.001, "repetition_penalty": 1.2}
+    assert exercises.check_idle_arguments({"typical_p", "epsilon_cutoff"}, asked, logits, model)
+    acting = exercises.check_idle_arguments({"no_repeat_ngram_size"}, asked, logits, model)
+    assert_explains(acting, "no_repeat_ngram_size changes the scores")
+
+
 def top_p(scores, p, least=1):
     ascending, ids = scores.sort()
     removed = ascending.softmax(dim=-1).cumsum(dim=-1) <= 1 - p

@@ -10,21 +10,23 @@ from helpers.exercises import Verdict, right, wrong
 from helpers.exercises.answers import Refused, described, function, judges, run, text, texts
 from helpers.recording.recording import Recording
 
+MAIN_THREAD = "MainThread"
+
 
 @judges
-def check_decodes_once(answer: object, by_version: Mapping[str, Recording]) -> Verdict:
-    """`answer`: the first version (as text) whose pipeline decodes token ids once per call. The recordings tell."""
-    calls = {version: _calls(recording).get("dec.decode", 0) for version, recording in by_version.items()}
-    asked = f"Answer with one of the recorded versions, as text ({', '.join(map(repr, calls))})"
+def check_takes_in_threads(answer: object, by_version: Mapping[str, Recording]) -> Verdict:
+    """`answer`: the first version (as text) in whose load threads take the tensors from the files. The recordings
+    tell."""
+    asked = f"Answer with one of the recorded versions, as text ({', '.join(map(repr, by_version))})"
     answer = text(answer, asked)
-    if answer not in calls:
+    if answer not in by_version:
         return wrong(f"{asked}: you gave {described(answer)}.")
-    expected = next(version for version, count in calls.items() if count == 1)
-    if answer == expected:
-        return right("before, the prompt was decoded too, only to know how many characters to cut off.")
-    if calls[answer] == 1:
-        return wrong(f"there it is decoded once, but not for the first time: {expected!r} comes before.")
-    return wrong(f"there `dec.decode` was called {calls[answer]} times: find it in the table of calls.")
+    in_threads = [version for version, recording in by_version.items() if _threads(recording) != {MAIN_THREAD}]
+    if answer == in_threads[0]:
+        return right("before, the main thread read one tensor after the other, while the rest of the process waited.")
+    if answer in in_threads:
+        return wrong(f"there threads take them, but not for the first time: {in_threads[0]!r} comes before.")
+    return wrong("there all was done by one thread: look at the column `thread` of its parameters().")
 
 
 @judges
@@ -54,6 +56,10 @@ def check_lost(answer: object, by_version: Mapping[str, Recording]) -> Verdict:
         if problem := _difference(given, _lost(before, after)):
             return wrong(f"for {old} and {new}: {problem}")
     return right("gone is what you notice; silent is what a table of names alone would never tell you.")
+
+
+def _threads(recording: Recording) -> set[str]:
+    return set(recording.parameters()["thread"].dropna())
 
 
 def _calls(recording: Recording) -> dict[str, int]:

@@ -12,21 +12,21 @@ from .answers import judges, number, tensor, whole_numbers
 if TYPE_CHECKING:
     import torch
 
-    from ..recording.recording import Recording
-
 TOLERANCE = 1e-3
 """Of the logits of a decode step: float32 sums in another order, through all layers."""
 
 
 @judges
-def check_key_shape(answer: object, recording: Recording, step: int) -> Verdict:
+def check_key_shape(
+    answer: object, model: torch.nn.Module, input_ids: torch.Tensor, sequences: int, step: int
+) -> Verdict:
     """The shape of the key that SDPA is given in a generation step: four whole numbers.
 
-    `recording`: with that step kept in full. Raises RecordingError where it has none.
+    `input_ids` (1, n): the prompt, of which a batch of so many `sequences` is made; the generation is run, recorded.
     """
     asked = "A key has four dimensions: sequences, heads, positions, head size. Give a tuple of four numbers"
     given = whole_numbers(answer, asked, count=4)
-    expected = call_of(recording, "fwd.sdpa", step=step).inputs["key"].shape
+    expected = _key_shape(model, input_ids.repeat(sequences, 1), step)
     if given == expected:
         return right("the cached positions and the new one, with the heads that the kernel is given.")
     if given[2] != expected[2]:
@@ -34,6 +34,17 @@ def check_key_shape(answer: object, recording: Recording, step: int) -> Verdict:
     if given[1] != expected[1]:
         return wrong("Look at the heads: the cache holds key/value heads, and not every version copies them for SDPA.")
     return wrong("Look at the first and the last number: how many sequences, and how large is a head?")
+
+
+def _key_shape(model: torch.nn.Module, input_ids: torch.Tensor, step: int) -> tuple[int, ...]:
+    import torch
+
+    from ..recorder import record
+
+    tokens = {"max_new_tokens": step + 1, "min_new_tokens": step + 1}
+    with record("landmarks", steps=step + 1, progress=False) as recording:
+        model.generate(input_ids=input_ids, attention_mask=torch.ones_like(input_ids), do_sample=False, **tokens)
+    return call_of(recording, "fwd.sdpa", step=step).inputs["key"].shape
 
 
 @judges

@@ -12,24 +12,27 @@ from .answers import described, function, judges, run, whole_number, whole_numbe
 if TYPE_CHECKING:
     from transformers import TextGenerationPipeline
 
-    from ..recording.recording import Recording
-
 
 @judges
-def check_device_calls(answer: object, recording: Recording) -> Verdict:
-    """How often `_ensure_tensor_on_device` runs in one call of a pipeline with one prompt: a whole number."""
+def check_device_calls(answer: object, pipe: TextGenerationPipeline, prompts: Sequence[str]) -> Verdict:
+    """How often `_ensure_tensor_on_device` runs when the pipeline is given this list: a whole number; it is run."""
+    from ..recorder import record
+
     answer = whole_number(answer)
+    with record("landmarks", progress=False) as recording:
+        pipe(list(prompts), max_new_tokens=1)
     calls = calls_of(recording, "call.to_device")
-    parents = recording.events["parent"]
-    events = {call.event for call in calls}
+    parents, events = recording.events["parent"], {call.event for call in calls}
     outer = sum(int(parents[call.event]) not in events for call in calls)
     if answer == len(calls):
-        return right("once for each of the two dictionaries, and once for each value in them: it calls itself.")
+        return right("each prompt has a forward of its own, and each forward moves two dictionaries, value by value.")
     if answer == outer:
-        return wrong("These are the two calls in Pipeline.forward. What does the function do with a dictionary?")
+        return wrong("These are the calls in Pipeline.forward. What does the function do with a dictionary?")
     if 2 * answer == len(calls):
         return wrong("That is one direction. The outputs come back to the CPU in the same way.")
-    return wrong("Two dictionaries go through it, and it calls itself for each value, also for the text.")
+    if answer * len(prompts) == len(calls):
+        return wrong("That is what one prompt takes. How often does forward run for this list?")
+    return wrong("Per forward two dictionaries go through it, and it calls itself for each value, also for the text.")
 
 
 @judges
