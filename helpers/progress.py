@@ -32,7 +32,7 @@ def _is_terminal(stream) -> bool:
 
 
 class _Output:
-    """A file for one line: an output of the cell that is replaced by each line, and by nothing to be seen by a blank one.
+    """A file for one line: an output of the cell that each line replaces; a blank line leaves nothing to be seen.
 
     Written to stderr instead, the blanks that wipe a line out of a terminal would stay in the notebook.
     """
