@@ -1,9 +1,24 @@
 """The command line: `python -m helpers COMMAND`."""
 
 import argparse
+import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def _told_where_not_written(option: str, file: str, kind: type[Exception]) -> Iterator[None]:
+    """What keeps `file` from being written, told by an error of this kind, which names the option."""
+    folder = Path(file).expanduser().parent
+    try:
+        yield
+    except OSError as error:
+        named = Path(error.filename or "")  # the file is written beside its place first, under another name
+        if not error.filename or (folder not in (named, named.parent) and named not in folder.parents):
+            raise
+        raise kind(f"{option} {file}: it cannot be written there ({error.strerror}).") from error
 
 
 def _add_doctor(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
@@ -54,7 +69,16 @@ def _add_forecast(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespa
     from helpers.forecasting import command as forecast_command
 
     forecast_command.add_arguments(parser)
-    return forecast_command.command
+
+    def run(options: argparse.Namespace) -> int:
+        from helpers.forecasting.settings import ForecastError
+
+        if not options.figure:
+            return forecast_command.command(options)
+        with _told_where_not_written("--figure", options.figure, ForecastError):
+            return forecast_command.command(options)
+
+    return run
 
 
 def _add_lab(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
@@ -83,10 +107,13 @@ def _add_show(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
 
     def run(options: argparse.Namespace) -> int:
         if options.html:
+            from helpers.events import RecordingError
             from helpers.recording.recording import Recording
             from helpers.views import player
 
-            page = player.save_page(Recording.load(options.file), player.checked_page(options.html))
+            page = player.checked_page(options.html)
+            with _told_where_not_written("--html", options.html, RecordingError):
+                player.save_page(Recording.load(options.file), page)
             print(f"To step through, open {page} in a browser; it needs no network.")
             return 0
 

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from nbformat import v4
 
 from helpers.__main__ import main
 from helpers.reference_recording import committed
@@ -71,7 +72,8 @@ def test_a_page_that_must_not_go_out_is_not_written(tmp_path, output, problem):
         )
     assert str(told.value).startswith("20_small.ipynb must not go out as it is:\n")
     assert problem in str(told.value)
-    assert "more than" in problem or str(told.value).endswith(', in the cell that begins "x"')
+    assert "more than" in problem or ', in the cell that begins "x"' in str(told.value)
+    assert ('a line "# alt: what it shows"' in str(told.value)) == ("no alt text" in problem), "the remedy"
     assert not (tmp_path / "page.html").exists()
 
 
@@ -87,6 +89,7 @@ def test_a_picture_beside_the_notebook_travels_in_the_page(tmp_path):
         ('<img alt="a plot" src="plot.png">', "it would load the file plot.png, which does not travel with it"),
         ("[data](data.csv)", "the link data.csv leads to a file that does not travel with it"),
         ("[there](#nowhere)", "the link #nowhere leads to no such place in it"),
+        ("## The end\n\n[there](#the-end)", "the link #the-end leads to no such place in it; there is #The-end"),
     ],
 )
 def test_what_does_not_travel_with_the_page_is_named(tmp_path, source, problem):
@@ -110,7 +113,48 @@ def test_a_notebook_without_outputs_is_not_shown_as_it_is(tmp_path):
         page_of(tmp_path, markdown_cell("# Title"), code_cell("1"), run=False)
 
 
+def test_a_comment_gives_a_picture_its_words_and_nobody_else_warns(tmp_path, caplog):
+    two = [v4.new_output("display_data", data={"image/png": "aGk=", "text/plain": "<Figure>"}) for _ in range(2)]
+    words = "# alt: loss <by> step\nplot(losses)\n    # alt: the same, logarithmic"
+    text = page_of(tmp_path, markdown_cell("# Title"), code_cell(words, *two, count=1), run=False)
+    assert re.findall('alt="(.*?)"', text) == ["loss &lt;by&gt; step", "the same, logarithmic"]
+    with pytest.raises(
+        SiteError, match=r"^[^\n]+\n[^\n]+no alt text, in the cell[^\n]+\n[^\n]+# alt: what it shows[^\n]+$"
+    ):
+        page_of(tmp_path, markdown_cell("# Title"), code_cell("# alt: one of two", *two, count=1), run=False)
+    assert caplog.text == ""
+
+
+def test_the_title_is_of_a_text_and_no_comment(tmp_path):
+    assert "<title>20_small</title>" in page_of(tmp_path, code_cell("# 1", text_output("x"), count=1), run=False)
+
+
 # command -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_page_that_cannot_be_written_is_told_in_one_line(tmp_path, monkeypatch, capsys):
+    def full(path: Path, data: bytes) -> Path:
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(export, "write_whole", full)
+    notebook = write(tmp_path / "one.ipynb", WORDS, OUTPUTS)
+    assert main(["export", str(notebook), "-o", str(tmp_path / "a.html"), "--as-it-is"]) == 1
+    told = capsys.readouterr().err
+    assert told == f"error: -o {tmp_path / 'a.html'}: the page cannot be written (No space left on device).\n"
+
+
+def test_help_names_what_stops_an_export(capsys):
+    with pytest.raises(SystemExit):
+        main(["export", "--help"])
+    told = capsys.readouterr().out
+    for words in (
+        '"# alt: what it shows"',
+        "a link to a file",
+        "would fetch",
+        "an access token",
+        "a path of this machine",
+    ):
+        assert words in told
 
 
 def test_one_notebook_becomes_the_page_that_is_named_and_several_a_folder_of_pages(tmp_path, capsys):
@@ -150,6 +194,11 @@ def test_a_notebook_is_run_again_only_where_that_is_asked_for(tmp_path, monkeypa
         (["one.ipynb", "-o", "a.pdf"], "-o a.pdf: give the name of a page (page.html), or a folder."),
         (["one.ipynb", "-o", "one.txt"], "-o one.txt: give the name of a page (page.html), or a folder."),
         (["wrong.ipynb"], "wrong.ipynb did not run to its end"),
+        (["cut.ipynb"], "cut.ipynb is not a notebook that can be read: "),
+        (["list.ipynb", "--as-it-is"], "list.ipynb is not a notebook that can be read: "),
+        (["binary.ipynb"], "binary.ipynb is not a notebook that can be read: "),
+        (["empty.ipynb"], "empty.ipynb has no cells: there is nothing to show."),
+        (["empty.ipynb", "--as-it-is"], "empty.ipynb has no cells: there is nothing to show."),
     ],
 )
 def test_what_cannot_be_exported_gets_a_clear_error_and_status_1(tmp_path, monkeypatch, capsys, arguments, words):
@@ -157,9 +206,15 @@ def test_what_cannot_be_exported_gets_a_clear_error_and_status_1(tmp_path, monke
     monkeypatch.setattr(export.executions, "FOLDER", tmp_path / "kept")
     write(tmp_path / "one.ipynb", WORDS, OUTPUTS)
     write(tmp_path / "wrong.ipynb", code_cell("1 / 0"))
+    write(tmp_path / "empty.ipynb")
     (tmp_path / "one.txt").write_text("")
+    (tmp_path / "cut.ipynb").write_text('{"cells": [')
+    (tmp_path / "list.ipynb").write_text("[]")
+    (tmp_path / "binary.ipynb").write_bytes(b"\x80\x00")
     assert main(["export", *arguments]) == 1
-    assert words in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert words in told
+    assert told.count("\n") == 1 or arguments == ["wrong.ipynb"], "one line"
     assert list(tmp_path.rglob("*.html")) == []
 
 

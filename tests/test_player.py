@@ -157,3 +157,18 @@ def test_show_refuses_a_place_for_no_page(recording, tmp_path, capsys, name):
     path = recording.save(tmp_path / "run.json.gz")
     assert main(["show", str(path), "--html", str(tmp_path / name)]) == 1
     assert "--html" in capsys.readouterr().err
+
+
+def _on_a_full_disk(recording, page):
+    raise OSError(28, "full", str(page.with_name(f".{page.name}.1a2b")))
+
+
+def test_what_cannot_be_written_is_told_in_one_line_that_names_the_option(recording, tmp_path, monkeypatch, capsys):
+    path = recording.save(tmp_path / "run.json.gz")
+    monkeypatch.setattr(player, "save_page", _on_a_full_disk)
+    assert main(["show", str(path), "--html", str(tmp_path / "page.html")]) == 1
+    assert capsys.readouterr().err == f"error: --html {tmp_path / 'page.html'}: it cannot be written there (full).\n"
+    figure = path / "x.png"  # in no folder, but a file
+    assert main(["forecast", "llama-2-7b", "--figure", str(figure)]) == 1
+    told = capsys.readouterr().err.splitlines()
+    assert [line for line in told if "error: --figure" in line and "cannot be written there" in line] == told[-1:]

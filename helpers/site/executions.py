@@ -22,6 +22,7 @@ from packaging.requirements import Requirement
 
 from helpers import notebooks
 from helpers.project import DISTRIBUTION, ROOT
+from helpers.site import SiteError
 from helpers.site.peak_memory import PeakMemory
 from helpers.whole_file import write_whole
 
@@ -29,6 +30,8 @@ FOLDER = ROOT / "build" / "executions"
 NAMED_PACKAGES = ("transformers", "torch", "accelerate", "safetensors", "tokenizers", "huggingface_hub")
 READERS_OWN = ("TRACE_MODEL", "TRACE_DEVICE", "TRACE_DTYPE")
 """What the reader may set: a page is then of that model, on that device."""
+MOST_OF_AN_ERROR = 120
+"""Characters of what a library says of a file."""
 NOT_RUN = ("site", "__pycache__")
 """Folders of this package that no notebook imports."""
 
@@ -87,11 +90,29 @@ def _kept_execution(kept: Path) -> Execution | None:
         return None
 
 
-def fingerprint(path: Path) -> str:
-    """A hash of all that the outputs of the notebook at `path` depend on."""
+def read(path: Path):
+    """The notebook in this file (nbformat's). Raises SiteError for what is none, and for one without cells."""
     import nbformat
 
-    cells = [(cell.cell_type, cell.source) for cell in nbformat.read(path, as_version=4).cells]
+    try:
+        notebook = nbformat.read(path, as_version=4)
+        cells = [(cell.cell_type, cell.source, cell.metadata) for cell in notebook.cells]
+    except (ValueError, AttributeError, KeyError, TypeError, nbformat.ValidationError) as error:
+        raise SiteError(f"{path.name} is not a notebook that can be read: {_first_line(error)}") from error
+    if not cells:
+        raise SiteError(f"{path.name} has no cells: there is nothing to show.")
+    return notebook
+
+
+def _first_line(error: Exception) -> str:
+    """What an error says, without what it was raised over: nbformat's says the whole file."""
+    words = str(error.__cause__ or error).strip() or type(error).__name__
+    return words.splitlines()[0][:MOST_OF_AN_ERROR]
+
+
+def fingerprint(path: Path) -> str:
+    """A hash of all that the outputs of the notebook at `path` depend on."""
+    cells = [(cell.cell_type, cell.source, cell.metadata.get("alt")) for cell in read(path).cells]
     content = [cells, _place(path), package_fingerprint(), installed_versions(), platform.python_version()]
     content.append(_settings(os.environ))
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode("utf-8")).hexdigest()
@@ -145,7 +166,7 @@ def kernel_variables(variables: Mapping[str, str]) -> dict[str, str]:
 def _run(path: Path, kept: Path) -> None:
     import nbformat
 
-    notebook = nbformat.read(path, as_version=4)
+    notebook = read(path)
     variables = kernel_variables(os.environ)
     started, executed_at = time.perf_counter(), datetime.now(UTC)
     with PeakMemory() as peak:

@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from helpers.project import ROOT
-from helpers.site import SiteError, executions, inspection, notebook_pages
+from helpers.site import SiteError, executions, inspection, notebook_pages, picture_words
 from helpers.site.notebook_pages import NotebookPage
 from helpers.whole_file import write_whole
 
@@ -53,13 +53,14 @@ def export(
     problems = [*_problems(document, page)]
     if problems:
         raise SiteError(f"{notebook.name} must not go out as it is:\n" + "\n".join(problems))
-    return write_whole(output, document.encode("utf-8"))
+    try:
+        return write_whole(output, document.encode("utf-8"))
+    except OSError as error:
+        raise SiteError(f"-o {output}: the page cannot be written ({error.strerror}).") from error
 
 
 def _as_it_is(path: Path) -> NotebookPage:
-    import nbformat
-
-    notebook = nbformat.read(path, as_version=4)
+    notebook = executions.read(path)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     if not any(cell.outputs for cell in code):
         raise SiteError(f"{path.name} holds no outputs: export it without --as-it-is, which runs it.")
@@ -147,7 +148,10 @@ def _problems(document: str, page: NotebookPage) -> Iterator[str]:
     if size > inspection.PAGE_BYTES:
         yield f"it weighs {size:,} bytes, more than {inspection.PAGE_BYTES:,}"
     cells = _cells_of_problems(page)
-    yield from (f"{problem}{cells.get(problem, '')}" for problem in _problems_of(document))
+    found = [*_problems_of(document)]
+    yield from (f"{problem}{cells.get(problem, '')}" for problem in found)
+    if any(problem.endswith(inspection.WORDLESS) for problem in found):
+        yield f"To give a picture its words, {picture_words.REMEDY}."
     for name, recording in page.recordings.items():
         yield from (f"{name}: {problem}" for problem in inspection.text_problems(inspection.unpacked(recording)))
 
@@ -174,7 +178,6 @@ def _texts(cell) -> Iterator[str]:
     for output in cell.get("outputs", ()):
         yield output.get("text", "")
         for kind, value in output.get("data", {}).items():
-            if kind.startswith("image/") and kind != "image/svg+xml":
-                yield f'<img src="data:{kind};base64,{value}">'
-            elif isinstance(value, str):
+            if kind not in picture_words.KINDS and isinstance(value, str):
                 yield value
+    yield from picture_words.as_images(cell)

@@ -10,8 +10,21 @@ from helpers.site import SiteError
 SUFFIXES = (".html", ".htm")
 
 
+STOPS = """\
+what stops an export, with the cell it is in:
+  a cell that fails
+  a picture without words: put a line "# alt: what it shows" into the cell that draws it, one for each picture;
+    in a text write ![what it shows](picture.png)
+  a link to a file, or a picture that is no file beside the notebook: neither travels with the page
+  a link to a place that the page has not
+  what the page would fetch: scripts, styles and pictures of other addresses
+  an access token or a password, and a path of this machine
+  more than 3 MB"""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What `export` takes on the command line."""
+    parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, STOPS
     parser.add_argument("notebooks", nargs="+", type=Path, metavar="NOTEBOOK.ipynb", help="what to export")
     parser.add_argument(
         "-o",

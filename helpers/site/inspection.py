@@ -26,6 +26,7 @@ OF_THE_THEME = "_static"
 OWN_AMONG_THEM = ("site.css", "site.js")
 NO_WORDS = ("", "No description has been provided for this image")
 """The second is what nbconvert writes where there are none."""
+WORDLESS = "has no alt text"
 _TEXT = (".html", ".js", ".json", ".txt", ".ipynb", ".css", ".inv", ".svg", ".md", ".xml")
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{200,}=*")
 """Figures and packed recordings, in which chance makes anything; the recordings are looked at unpacked."""
@@ -122,13 +123,20 @@ def weight_problems(site: Path) -> Iterator[str]:
 def page_problems(text: str) -> Iterator[str]:
     """Pictures without words in a page, and what it would fetch from elsewhere."""
     page = read(text)
-    yield from (f"the picture {source!r} has no alt text" for source in page.without_alt)
+    yield from (f"the picture {source!r} {WORDLESS}" for source in page.without_alt)
     yield from (f"it would fetch {address}" for address in page.loads if _is_elsewhere(address))
 
 
 def _is_place(fragment: str, page: Page) -> bool:
     """Whether a page has this place. As a browser does: the id as it is written, then decoded."""
     return bool({fragment, unquote(fragment)} & page.ids) or _STEP.match(unquote(fragment)) is not None
+
+
+def _meant(fragment: str, page: Page) -> str:
+    """The place that differs from this one in capitals only, as half a sentence; "" without any."""
+    wanted = unquote(fragment).lower()
+    near = next((one for one in sorted(page.ids) if one.lower() == wanted), None)
+    return f"; there is #{near}" if near else ""
 
 
 def alone_problems(text: str) -> Iterator[str]:
@@ -144,7 +152,7 @@ def alone_problems(text: str) -> Iterator[str]:
         if parts.path:
             yield f"the link {address} leads to a file that does not travel with it"
         elif parts.fragment and not _is_place(parts.fragment, page):
-            yield f"the link {address} leads to no such place in it"
+            yield f"the link {address} leads to no such place in it{_meant(parts.fragment, page)}"
 
 
 def _is_elsewhere(address: str) -> bool:
@@ -174,7 +182,7 @@ def _dead(address: str, file: Path, site: Path, pages: dict[Path, Page]) -> str 
     if not target.is_file():
         return f"the link {address} leads to no file"
     if parts.fragment and target in pages and not _is_place(parts.fragment, pages[target]):
-        return f"the link {address} leads to no such place in that page"
+        return f"the link {address} leads to no such place in that page{_meant(parts.fragment, pages[target])}"
     return None
 
 

@@ -8,7 +8,7 @@ from html import escape
 from urllib.parse import quote
 
 from helpers import course
-from helpers.site import SiteError, mathematics, twins
+from helpers.site import SiteError, mathematics, picture_words, twins
 from helpers.site.executions import Execution
 from helpers.tables import format_bytes
 
@@ -35,14 +35,20 @@ class NotebookPage:
 
     @property
     def title(self) -> str:
-        found = _TITLE.search(self.notebook.cells[0].source)
+        found = _TITLE.search(self._beginning)
         return found[1] if found else self.name
 
     @property
     def minutes(self) -> str:
         """The minutes that reading it takes, as its first cell says; "" where it does not."""
-        found = _MINUTES.search(self.notebook.cells[0].source)
+        found = _MINUTES.search(self._beginning)
         return found[1] if found else ""
+
+    @property
+    def _beginning(self) -> str:
+        """The first cell, where that is a text."""
+        first = self.notebook.cells[0]
+        return first.source if first.cell_type == "markdown" else ""
 
     @property
     def has_explorers(self) -> bool:
@@ -61,6 +67,7 @@ def make(notebook, execution: Execution | None, name: str | None = None) -> Note
     """
     name = name or execution.name
     twins.without_widget_views(notebook)
+    picture_words.from_comments(notebook)
     try:
         mathematics.without_latex(notebook)
     except SiteError as error:

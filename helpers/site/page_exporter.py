@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from jinja2 import pass_context
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
@@ -30,6 +32,8 @@ def _markdown(context, source: str) -> str:
 def exporter() -> HTMLExporter:
     """An exporter of pages that need nothing else."""
     made = HTMLExporter(template_name=TEMPLATE, extra_template_basedirs=[str(TEMPLATES)])
+    made.log = logging.getLogger(__name__)
+    made.log.setLevel(logging.ERROR)  # it warns of pictures without words, and `export` says which
     made.exclude_input_prompt = made.exclude_output_prompt = True
     made.register_filter("markdown2html", _markdown)
     return made
