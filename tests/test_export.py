@@ -4,16 +4,18 @@ import re
 from functools import partial
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from nbformat import v4
 
 from helpers.__main__ import main
 from helpers.reference_recording import committed
 from helpers.site import SiteError, export
+from helpers.tables import Table
 from helpers.views.explorers import twin
 from helpers.views.player import step_through
 from tests.notebook_files import code_cell, markdown_cell, result_output, text_output, write
-from tests.site_tools import heading_problems, mount_explorers
+from tests.site_tools import PAPER, heading_problems, mount_explorers
 
 WORDS = markdown_cell(
     "# Read `x` & more\n\nThe [KV cache](../docs/glossary.md#kv-cache), see [04](04_loading_weights.ipynb) and "
@@ -250,3 +252,39 @@ def test_on_paper_an_explorer_is_its_static_table(tmp_path, open_offline):
     assert (table.is_visible(), live.is_visible(), anchor.is_visible()) == (False, True, True)
     page.emulate_media(media="print")
     assert (table.is_visible(), live.is_visible(), anchor.is_visible()) == (True, False, False)
+
+
+TABLES = """() => [...document.querySelectorAll("table")].filter((table) => table.checkVisibility()).map((table) => ({
+  heads: [...table.rows[0].cells].filter((cell) => cell.checkVisibility()).map((cell) => cell.textContent),
+  sides: [...table.rows[0].cells].map((head) => [...table.rows].map((row) => row.cells[head.cellIndex])
+    .filter((cell) => cell.textContent.trim()).map((cell) => getComputedStyle(cell).textAlign)),
+  broken: [...table.rows].flatMap((row) => [...row.cells])
+    .filter((cell) => cell.tagName === "TH" || cell.style.textAlign === "right")
+    .filter((cell) => cell.getBoundingClientRect().width && cell.firstChild)
+    .filter((cell) => {
+      const text = document.createRange();
+      text.selectNodeContents(cell);
+      return text.getClientRects().length > 1;
+    })
+    .map((cell) => cell.textContent),
+  width: table.getBoundingClientRect().right,
+}))"""
+
+
+@pytest.mark.browser
+def test_heads_stand_over_their_cells_and_are_whole_on_paper(tmp_path, open_offline):
+    landmarks = committed().landmarks()
+    frame = pd.DataFrame({"name": ["one", "two"], "number": [1.5, 20000.25]})
+    nothing = Table.of({"word": ["a", "b"], "empty": [None, None], "count": [1, 2]})
+    cells = [code_cell("x", result_output(1, text__html=one._repr_html_())) for one in (landmarks, frame, nothing)]
+    page_of(tmp_path, WORDS, *cells, run=False)
+    page = open_offline(tmp_path / "page.html", tmp_path / "page.html")
+    for table in page.evaluate(TABLES):
+        assert [side for side in table["sides"] if len(set(side)) > 1] == [], table["heads"]
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": PAPER, "height": 1000})
+    printed = page.evaluate(TABLES)
+    assert printed[0]["heads"] == list(landmarks.columns)
+    assert printed[2]["heads"] == ["word", "count"], "an empty column is not printed"
+    assert [table["broken"] for table in printed] == [[], [], []]
+    assert max(table["width"] for table in printed) <= PAPER

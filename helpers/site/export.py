@@ -23,6 +23,8 @@ TEMPLATES = Path(__file__).parent / "template"
 TEMPLATE = "tutorial"
 MOST_OF_A_CELL = 60
 """Characters of a cell's first line, where a problem names it."""
+MOST_COLUMNS = 24
+"""Of a table, that are aligned under their heads."""
 GLOSSARY = ROOT / "docs" / "glossary.md"
 _GLOSSARY_LINK = re.compile(r"\((?:\.\./docs/)?glossary\.md(?:#([\w-]+))?\)")
 _OTHER_NOTEBOOK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!\w+:)[^)#\s]+\.ipynb(?:#[^)]*)?\)")
@@ -136,7 +138,20 @@ def _style() -> str:
         for name in ("light", "dark")
     )
     own = (TEMPLATES / TEMPLATE / "style.css").read_text(encoding="utf-8")
-    return f"{light}\n@media screen and (prefers-color-scheme: dark) {{\n{dark}\n}}\n{own}"
+    return f"{light}\n@media screen and (prefers-color-scheme: dark) {{\n{dark}\n}}\n{own}\n{_columns_style()}"
+
+
+def _columns_style() -> str:
+    """Of each column, one by one: its head stands over numbers as they stand, and an empty one is not printed."""
+    table = "main table:not(:has([colspan], [rowspan]))"
+    rules = []
+    for place in range(1, MOST_COLUMNS + 1):
+        cell = f":nth-child({place})"
+        numbers = f'> tbody > tr > td{cell}[style*="text-align:right"]'
+        rules.append(f"{table}:has({numbers}) > thead > tr > th{cell} {{ text-align: right !important; }}")
+        empty = f"{table}:has(> tbody > tr):not(:has(> tbody > tr > {cell}:not(:empty)))"
+        rules.append(f"@media print {{ {empty} > * > tr > {cell} {{ display: none; }} }}")
+    return "\n".join(rules)
 
 
 def _script() -> str:
