@@ -349,9 +349,12 @@ def test_a_generation_that_goes_on_after_the_recording_is_told(model):
     thread = threading.Thread(
         target=generate, args=(model, PROMPTS["first"]), kwargs={"criteria": [Waits()]}, name="goes on"
     )
-    with pytest.warns(UserWarning, match="goes on still ran when the recording ended"), record() as recording:
-        thread.start()
-        assert running.wait(timeout=60)
+    recorder = record()
+    recording = recorder.__enter__()
+    thread.start()
+    assert running.wait(timeout=60)
+    with pytest.warns(UserWarning, match="goes on still ran when the recording ended"):
+        recorder.__exit__(None, None, None)
     ended.set()
     thread.join()
     assert "Wait for the thread inside" in recording.warnings[-1]
