@@ -103,6 +103,12 @@ def test_without_scripts_there_are_tables(recording):
     assert "<script" not in html
 
 
+def test_each_warning_is_told_once_where_no_script_runs(recording, tmp_path):
+    copy = Recording.load(recording.save(tmp_path / "copy.json.gz"))
+    copy.warnings.append("half of it is missing")
+    assert step_through(copy).static_html().count("half of it is missing") == 1
+
+
 def test_hostile_names_are_text_in_the_table(recording, tmp_path):
     copy = Recording.load(recording.save(tmp_path / "run.json.gz"))
     copy.functions[0] = copy.functions[0]._replace(qualname="</script><img src=x onerror=alert(1)>")

@@ -16,7 +16,7 @@ from helpers.sampling import SamplingError, SamplingSettings
 from helpers.sampling_answers.answers import FIRST_REQUEST, travelling
 from helpers.sampling_answers.compact_logits import compact, exact_ids
 from helpers.sampling_answers.continuations import Continuations
-from helpers.views.sampling_explorer import SamplingExplorer, explore_sampling
+from helpers.views.sampling_explorer import STATIC_TOKENS, SamplingExplorer, _token_rows, explore_sampling
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 
@@ -197,6 +197,15 @@ def test_the_static_table_holds_the_librarys_numbers(explorer, pair):
     assert "the other 372" in table
     assert f"<td>{direct.stages[0].entropy:.2f}</td>" in table
     assert "top_k=50" in table
+
+
+def test_a_token_of_no_probability_is_not_counted_as_removed(pair):
+    """exp() of a score far below the best one is 0; the token can be chosen all the same."""
+    logits = sampling.next_token_logits(*pair, "a b c a")
+    sharp = sampling.distribution(logits, SamplingSettings(do_sample=True, temperature=0.0005, top_k=0), pair[0])
+    assert (sharp.final.probabilities[sharp.ranked(STATIC_TOKENS)] == 0).any()
+    *_, (name, *_, removed) = _token_rows(sharp)
+    assert (name, removed) == ("the other 372", "0 of them removed")
 
 
 def test_defaults_that_are_refused_say_so_in_table_and_text(pair, monkeypatch):

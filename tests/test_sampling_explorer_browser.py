@@ -2,12 +2,16 @@
 control works by mouse and by keyboard.
 """
 
+import copy
+
 import numpy as np
 import pytest
+import torch
 
 from helpers import sampling
 from helpers.sampling_answers.result import settings_from_text
 from helpers.views.pictures import percent
+from helpers.views.sampling_explorer import explore_sampling
 from tests.sampling_pages import PROMPT, chain, disagreements, is_percent, kept, set_all, tokens, type_setting
 from tests.test_sampling_chain import random_settings
 
@@ -122,6 +126,33 @@ def test_a_refusal_is_told_at_its_setting_too_with_the_remedy(open_sampling):
     type_setting(page, "temperature", "2.0")
     told.wait_for(state="hidden")
     assert field.get_attribute("aria-invalid") == "false"
+
+
+def test_a_call_that_is_refused_is_not_offered_and_a_comma_has_its_remedy(open_sampling):
+    page = open_sampling()
+    button, call = page.get_by_role("button", name="Copy"), page.locator(".python")
+    type_setting(page, "temperature", "0,7")
+    assert page.locator(".setting-refusal:visible").inner_text().endswith("Write 0.7, with a point.")
+    assert button.is_disabled()
+    assert "refused" in call.get_attribute("class")
+    type_setting(page, "temperature", "0.7")
+    assert button.is_enabled()
+    assert "refused" not in call.get_attribute("class")
+
+
+def test_equal_scores_that_top_k_keeps_are_told(open_sampling, tiny_pair):
+    model, tokenizer = copy.deepcopy(tiny_pair[0]).to(torch.bfloat16), tiny_pair[1]
+    logits = sampling.next_token_logits(model, tokenizer, "a b c a")
+    ranked = np.sort(logits.logits)[::-1]
+    k = next(k for k in range(2, 200) if ranked[k - 1] == ranked[k])
+    kept_tokens = int((ranked >= ranked[k - 1]).sum())
+    page = open_sampling(explore_sampling(model, tokenizer, "a b c a").to_html())
+    type_setting(page, "top_k", str(k))
+    assert page.inner_text(".ties") == (
+        f"top_k={k} keeps {kept_tokens} tokens: all with a score as high as number {k}'s stay."
+    )
+    type_setting(page, "top_k", "1")
+    assert page.locator(".ties").count() == 0
 
 
 @pytest.mark.parametrize(

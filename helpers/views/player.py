@@ -62,7 +62,6 @@ class Player(Explorer):
         parts = ["<p>" + escape(TEXT) + " Here are its tables.</p>"]
         for label, recording in zip(self.labels, self._recordings, strict=True):
             parts.append(f"<h4>{escape(label)}</h4>" + recording._repr_html_())
-            parts += [f"<p>warning: {escape(warning)}</p>" for warning in recording.warnings]
             landmarks = recording.landmarks(observed_only=True)
             parts.append(Table.of(pd.DataFrame(landmarks)[STATIC_COLUMNS])._repr_html_())
         if len(self._recordings) > 1:

@@ -149,8 +149,9 @@ function settingRow(library, name, stops, change) {
   };
 }
 
-/** A whole number is an int in Python, which some processors refuse. */
+/** A whole number is an int in Python, which some processors refuse; a comma is no point. */
 function remedyFor(text, refusal) {
+  if (/^[+-]?\d+,\d+$/.test(text)) return ` Write ${text.replace(",", ".")}, with a point.`;
   return /^[+-]?\d+$/.test(text) && /\bfloat\b/.test(refusal) ? ` Write ${text}.0.` : "";
 }
 

@@ -227,15 +227,18 @@ class SamplingView {
     parts.compare.setAttribute("aria-pressed", String(Boolean(wanted.b)));
     parts.tabs.hidden = !wanted.b;
     for (const tab of parts.tabs.children) tab.setAttribute("aria-pressed", String(tab.dataset.which === this.editing));
-    if (this.queue.length === 0) this.controls.show(wanted[this.editing], result[this.editing]?.refusal);
+    const refused = result[this.editing]?.refusal;
+    if (this.queue.length === 0) this.controls.show(wanted[this.editing], refused);
     parts.python.textContent = asPython(wanted[this.editing]);
+    parts.python.classList.toggle("refused", Boolean(refused));
+    parts.copy.disabled = Boolean(refused); // generate() would refuse it
     parts.time.textContent = result.milliseconds === null ? "" : `in ${formatMilliseconds(result.milliseconds)}`;
     replaceChildren(parts.text, textStrip(this.logits, this.model.get("tree"), result.node, this.answer()));
     this.tell(result.message);
     this.showTree();
-    const refused = [["A", result.a], ["B", result.b]].filter(([, answer]) => answer?.refusal);
-    this.answers = refused.length ? null : [result.a, result.b].filter(Boolean);
-    this.showRefusals(refused);
+    const refusals = [["A", result.a], ["B", result.b]].filter(([, answer]) => answer?.refusal);
+    this.answers = refusals.length ? null : [result.a, result.b].filter(Boolean);
+    this.showRefusals(refusals);
     if (this.answers) this.showAnswers();
   }
 
@@ -305,6 +308,7 @@ class SamplingView {
       return [
         chainTable(answer, `The chain${name}, in the order of the library`),
         h("p", { class: "muted absent" }, absentSteps(this.library, answer)),
+        tiesKept(answer).map((words) => h("p", { class: "muted ties" }, words)),
         answer.messages.map((message) => h("p", { class: "note" }, dataText(message))),
       ];
     });

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+import numpy as np
 import torch
 import traitlets
 
@@ -151,7 +152,8 @@ def _token_rows(distribution: Distribution) -> list[tuple]:
     rest = len(raw) - len(ids)
     if rest:
         left = (percent(max(0.0, float(1 - values[ids].sum()))) for values in (raw, final))
-        kept = distribution.final.kept - sum(final[i] > 0 for i in ids)
+        scores = distribution.final.scores  # and not the probabilities: these can be too small for a number
+        kept = distribution.final.kept - sum(not np.isneginf(scores[i]) for i in ids)
         rows.append((f"the other {rest:,}", "", *left, f"{rest - kept:,} of them removed"))
     return rows
 

@@ -32,7 +32,7 @@ function settingsPanel(view) {
       onclick: () => view.set({ do_sample: "True" }),
     }, "Defaults")),
     view.controls.element,
-    h("div", { class: "python-line" }, view.parts.python, h("button", {
+    h("div", { class: "python-line" }, view.parts.python, view.parts.copy = h("button", {
       class: "quiet", title: "Copy this call",
       onclick: async () => {
         const copied = await copyText(asPython(view.wanted[view.editing]));

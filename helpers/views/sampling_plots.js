@@ -183,6 +183,13 @@ function chainTable(answer, caption) {
       h("thead", {}, h("tr", {}, head)), h("tbody", {}, rows)));
 }
 
+/** Where top_k keeps more than k tokens, why. */
+function tiesKept(answer) {
+  const k = Number(answer.effective.top_k);
+  const more = answer.stages.filter((stage) => stage.processor === "TopKLogitsWarper" && stage.kept > k);
+  return more.map(({ kept }) => `top_k=${k} keeps ${tokensOf(kept)}: all with a score as high as number ${k}'s stay.`);
+}
+
 /** The prompt's own tokens before and after the repetition penalty, the likeliest first. */
 function penaltyTable(logits, answer, whose, most = 12) {
   const { ids, scores } = answer.penalised;
