@@ -143,7 +143,7 @@ def _style() -> str:
 
 def _columns_style() -> str:
     """Of each column, one by one: its head stands over numbers as they stand, and an empty one is not printed."""
-    table = "main table:not(:has([colspan], [rowspan]))"
+    table = "main table:not(.explorer *, :has([colspan], [rowspan]))"
     rules = []
     for place in range(1, MOST_COLUMNS + 1):
         cell = f":nth-child({place})"
