@@ -8,7 +8,7 @@ import pytest
 
 from helpers import landmarks as landmark_table
 from helpers import reference_recording
-from helpers.queries.event_queries import stage_around, stage_of_functions
+from helpers.queries.stages import stage_around, stage_of_functions
 from helpers.recording import file as recording_file
 from helpers.views import player_payload
 from tests.explorer_tools import node_tests

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from ..events import NOT_OBSERVED
 from ..recording.recording import Recording
-from .event_queries import require_finished, stage_of_functions
+from .requirements import require_finished
+from .stages import stage_of_functions
 
 
 class TreeRow(NamedTuple):

@@ -18,9 +18,10 @@ from ..recording.recording import Recording
 from ..recording.rows import Function, TensorSpec
 from ..tables import Table
 from .comparable import Scope
-from .event_queries import MODULE_CALL, NOT_FIRED, require_finished
 from .folding import OUTSIDE, Change, fold, told_values
 from .ledger_changes import ledger_changes
+from .requirements import require_finished
+from .stages import MODULE_CALL, NOT_FIRED
 
 MOST_VALUES = 3  # of one argument, that are told in full
 COLUMNS = ("what", "of", "name", "steps", "tensors", "before", "after", "count")

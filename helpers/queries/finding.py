@@ -16,8 +16,10 @@ from ..recording.rank_columns import event_ranks, with_rank
 from ..recording.recording import Recording
 from ..recording.rows import Function, TensorSpec
 from ..tables import Table
-from .event_queries import MILLISECOND, require_finished, require_kept, stage_around, stage_of_functions
+from .cells import MILLISECOND
 from .recorded_calls import of_landmark
+from .requirements import require_finished, require_kept
+from .stages import stage_around, stage_of_functions
 
 COLUMNS = (
     "event", "kind", "function", "path", "location", "thread", "generation", "step",

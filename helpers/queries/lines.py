@@ -6,7 +6,8 @@ from ..events import RecordingError
 from ..recording.recording import Recording
 from ..recording.rows import Function
 from ..tables import Table
-from .event_queries import require_finished, tensors_text, values_text
+from .cells import tensors_text, values_text
+from .requirements import require_finished
 
 
 def lines(recording: Recording, *, event: int | None) -> Table:

@@ -8,7 +8,8 @@ from ..events import RecordingError
 from ..recording.rank_columns import ranks_of, with_rank
 from ..recording.recording import Recording
 from ..tables import Table
-from .event_queries import MILLISECOND, require_finished
+from .cells import MILLISECOND
+from .requirements import require_finished
 
 
 def _require_loads(recording: Recording) -> None:

@@ -7,7 +7,7 @@ from pathlib import PurePath
 from ..events import NOT_OBSERVED
 from ..recording.recording import Recording
 from ..tables import Table
-from .event_queries import require_finished
+from .requirements import require_finished
 
 NAME_OF_FILE = {"hub.cached_file": "filename", "ckpt.add_variant": "weights_name", "ckpt.shard_files": "index_filename"}
 """By landmark: the argument that names the file which is asked for."""

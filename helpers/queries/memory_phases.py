@@ -10,7 +10,7 @@ from ..events import MODULE, NOT_OBSERVED, RecordingError
 from ..recording.rank_columns import ranks_of
 from ..recording.recording import Recording
 from ..tables import Table
-from .event_queries import require_finished
+from .requirements import require_finished
 
 # Landmarks that are a phase of their own. The warm-up lies within the load.
 LANDMARKS = {"load.warmup": "allocator warm-up", "model.from_pretrained": "load", "pipe.factory": "pipeline"}

@@ -13,7 +13,7 @@ from ..recording.rank_columns import event_ranks, ranks_of, with_rank
 from ..recording.recording import Recording
 from ..recording.rows import SampleRow
 from ..tables import Table
-from .event_queries import require_finished, require_kept
+from .requirements import require_finished, require_kept
 
 
 def _require_zoom(recording: Recording, zoom: str, what: str) -> None:

@@ -14,7 +14,9 @@ from .. import landmarks as landmark_table
 from ..events import MODULE, NOT_OBSERVED, OPEN, RecordingError
 from ..recording.recording import Recording
 from ..recording.rows import LandmarkStatus, TensorSpec
-from .event_queries import MILLISECOND, MODULE_CALL, NOT_FIRED, require_finished
+from .cells import MILLISECOND
+from .requirements import require_finished
+from .stages import MODULE_CALL, NOT_FIRED
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from ..recording.rank_columns import event_ranks, ranks_of, with_rank
 from ..recording.recording import Recording
 from ..recording.rows import WeightRow
 from ..tables import Table
-from .event_queries import MILLISECOND, missing, require_finished
+from .cells import MILLISECOND, missing
+from .requirements import require_finished
 
 
 def steps(recording: Recording) -> Table:

@@ -12,8 +12,8 @@ from ..events import KINDS, NOT_OBSERVED, RecordingError
 from ..permalinks import REPOSITORIES, permalink
 from ..recording.recording import Recording
 from ..recording.rows import Function
-from .event_queries import require_event, require_finished
 from .installed_source import installed_text
+from .requirements import require_event, require_finished
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from ..probes.offload import FROM, HOOK, MOVED, TO
 from ..recording.rank_columns import event_ranks, with_rank
 from ..recording.recording import Recording
 from ..tables import Table
-from .event_queries import MILLISECOND, missing, require_finished, require_kept
+from .cells import MILLISECOND, missing
+from .requirements import require_finished, require_kept
 
 
 def transfers(recording: Recording, step: int | None) -> Table:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from ..events import KINDS, MODULE, NOT_OBSERVED, OPEN, STATUSES, RecordingError
-from ..queries.event_queries import require_finished
+from ..queries.requirements import require_finished
 from ..whole_file import write_whole
 from .rank_columns import event_ranks, ranks_of
 from .recording import Recording

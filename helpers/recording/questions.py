@@ -28,9 +28,9 @@ class Questions:
         memory (bytes of resident memory gained, all calls; zoom memory), milliseconds (all calls; children included),
         observed (yes, or the reason why not). Zoom: landmarks; without modules the forward pass is seen as calls.
         """
-        from ..queries import event_queries
+        from ..queries import stages
 
-        return event_queries.landmarks(self, observed_only=observed_only)
+        return stages.landmarks(self, observed_only=observed_only)
 
     def stages(self) -> Table:
         """One row per stage of the call path: landmarks observed, calls, milliseconds and memory.
@@ -41,9 +41,9 @@ class Questions:
         kept as summary rows only are a last row of their own: which stages their time went to was not observed.
         Zoom: landmarks.
         """
-        from ..queries import event_queries
+        from ..queries import stages
 
-        return event_queries.stages(self)
+        return stages.stages(self)
 
     def modules(self, step: int | None = None, generation: int | None = None) -> Table:
         """One row per call of a torch module, in order.
@@ -248,9 +248,9 @@ class Questions:
         is the name of the argument or output, nbytes and storage are bytes (of its elements; of the memory behind it).
         Raises RecordingError where there is no such event.
         """
-        from ..queries import event_queries
+        from ..queries import requirements
 
-        event_queries.require_event(self, event, "tensors")
+        requirements.require_event(self, event, "tensors")
         return (
             [self.specs[index] for index in self.tensor_lists[self.events["inputs"][event]]],
             [self.specs[index] for index in self.tensor_lists[self.events["outputs"][event]]],

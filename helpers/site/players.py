@@ -15,7 +15,8 @@ import numpy as np
 
 from helpers import landmarks, notebooks, reference_recording
 from helpers.events import MODULE
-from helpers.queries.event_queries import MODULE_CALL, events_by_function
+from helpers.queries.cells import events_by_function
+from helpers.queries.stages import MODULE_CALL
 from helpers.recording.recorded_with import recorded_with
 from helpers.recording.recording import Recording
 from helpers.site import SiteError, executions

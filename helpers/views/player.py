@@ -9,7 +9,7 @@ import pandas as pd
 import traitlets
 
 from helpers.events import RecordingError
-from helpers.queries.event_queries import require_finished
+from helpers.queries.requirements import require_finished
 from helpers.recording.recorded_with import recorded_with
 from helpers.recording.recording import Recording
 from helpers.tables import Table

@@ -10,8 +10,8 @@ import pandas as pd
 
 from helpers import landmarks as landmark_table
 from helpers.permalinks import permalink
-from helpers.queries.event_queries import require_finished
 from helpers.queries.installed_source import installed_text
+from helpers.queries.requirements import require_finished
 from helpers.recorder_settings import ZOOMS
 from helpers.recording import file as recording_file
 from helpers.recording.recording import Recording
