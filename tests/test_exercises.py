@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
-from helpers import article
-from helpers.checkpoints import hub_cache
+from helpers import article, record
+from helpers.checkpoints import hub_cache, variants
 from helpers.exercises import NOT_ANSWERED, WRONG, Verdict, not_answered, right, wrong
 from helpers.exercises import checkpoint_files as files
 from helpers.exercises import config_and_class as config
@@ -12,6 +13,7 @@ from helpers.exercises import empty_model as empty
 from helpers.exercises import loading_weights as loading
 from helpers.exercises import the_whole_call as whole
 from helpers.safetensors_header import read_header, read_index, shard_files
+from tests import tiny_architectures
 from tests.recorded_call import NEW_TOKENS, recorded_call
 
 
@@ -49,7 +51,7 @@ def test_a_verdict_is_true_when_right_and_shows_its_explanation():
         (loading.check_statuses, (None,)),
         (whole.check_cache_positions, (None, 5)),
         (whole.check_attention_calls, (None,)),
-        (whole.check_linear_calls, (30, 100)),
+        (whole.check_linear_calls, (None, 100)),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -81,11 +83,23 @@ def test_attention_calls(recording):
 
 def test_linear_calls(recording):
     in_one_step = len(recording.find("Linear.forward", step=1))
-    assert whole.check_linear_calls(10 * in_one_step, layers=2, tokens=10)
-    assert_explains(whole.check_linear_calls(10 * 14, layers=2, tokens=10), "lm_head")
-    assert_explains(whole.check_linear_calls(11 * 15, layers=2, tokens=10), "prefill chooses the first token")
-    assert_explains(whole.check_linear_calls(15, layers=2, tokens=10), "one forward pass")
-    assert_explains(whole.check_linear_calls(0, layers=2, tokens=10), "step=1")
+    assert in_one_step == 15
+    assert whole.check_linear_calls(10 * 15, recording, tokens=10)
+    assert_explains(whole.check_linear_calls(10 * 14, recording, tokens=10), "lm_head")
+    assert_explains(whole.check_linear_calls(11 * 15, recording, tokens=10), "prefill chooses the first token")
+    assert_explains(whole.check_linear_calls(15, recording, tokens=10), "one forward pass")
+    assert_explains(whole.check_linear_calls(0, recording, tokens=10), "step=1")
+
+
+def test_linear_calls_of_a_model_that_has_others(tmp_path, tiny_checkpoint):
+    """GPT-2's layers have none: its matrices are Conv1D, so that lm_head alone is left."""
+    folder = tiny_architectures.write("gpt2", tiny_checkpoint, tmp_path / "gpt2")
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    ids = torch.tensor([[1, 2, 3]])
+    with record(progress=False) as gpt2:
+        model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=2, min_new_tokens=2, do_sample=False)
+    assert whole.check_linear_calls(10, gpt2, tokens=10)
+    assert_explains(whole.check_linear_calls(10 * 15, gpt2, tokens=10), "in one step")
 
 
 # 01 ------------------------------------------------------------------------------------------------------------------
@@ -135,6 +149,21 @@ def test_resolver(tiny_checkpoint, tmp_path):
     assert_explains(config.check_resolver(lambda name: 5, folder), "give its path, not 5")
 
 
+def test_resolver_of_a_checkpoint_in_one_file(tiny_checkpoint, tmp_path):
+    """Nothing is marked absent there, and its model.safetensors has a path."""
+    single = variants.as_single_file(tiny_checkpoint, tmp_path / "single")
+    folder = hub_cache.write(single, tmp_path, "example/single")
+    commit = (folder / "refs" / "main").read_text()
+
+    def resolve(name):
+        path = folder / "snapshots" / commit / name
+        if not path.exists():
+            raise FileNotFoundError(name)
+        return path
+
+    assert config.check_resolver(resolve, folder)
+
+
 # 02 ------------------------------------------------------------------------------------------------------------------
 
 
@@ -154,6 +183,7 @@ def test_place(tiny_checkpoint):
     tensor, start = next(one for one in tensors if one.name == name), tensors[0].begin
     other = next(path.name for path in shard_files(tiny_checkpoint) if path.name != shard)
     assert files.check_place((shard, tensor.begin, tensor.end), tiny_checkpoint, name)
+    assert files.check_place((tiny_checkpoint / shard, tensor.begin, tensor.end), tiny_checkpoint, name)
     offsets = (shard, tensor.begin - start, tensor.end - start)
     assert_explains(files.check_place(offsets, tiny_checkpoint, name), "add 8 and the header's length")
     assert_explains(files.check_place((other, tensor.begin, tensor.end), tiny_checkpoint, name), "in another file")

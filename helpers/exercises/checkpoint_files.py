@@ -64,7 +64,7 @@ def _place(answer: object) -> tuple[str, int, int]:
     if not isinstance(file, str | Path):
         raise Refused(f"{asked}; your first part is {described(file)}.")
     begin = whole_number(begin, "The first byte is a whole number")
-    return str(file), begin, whole_number(end, "The byte after the last is a whole number")
+    return Path(file).name, begin, whole_number(end, "The byte after the last is a whole number")
 
 
 def _other_tensor(given: object, expected) -> str:

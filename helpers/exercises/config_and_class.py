@@ -73,8 +73,9 @@ def check_resolver(answer: object, folder: Path) -> Verdict:
         return wrong(f"config.json is in the cache: give its path, not {described(found)}.")
     if Path(found).resolve() != (folder / "snapshots" / commit / "config.json").resolve():
         return wrong(f"config.json should lead into snapshots/{commit[:6]}…, and you gave {found}.")
-    if run(resolve, SINGLE_FILE, of=f"for {SINGLE_FILE}") is not None:
-        return wrong(f"{SINGLE_FILE} is marked under .no_exist: the cache knows that it is not there; return None.")
+    for name in sorted(path.name for path in (folder / ".no_exist" / commit).glob("*")):
+        if run(resolve, name, of=f"for {name}") is not None:
+            return wrong(f"{name} is marked under .no_exist: the cache knows that it is not there; return None.")
     try:
         unknown = run(resolve, UNKNOWN_FILE, of=f"for {UNKNOWN_FILE}", lets=(FileNotFoundError,))
     except FileNotFoundError:
