@@ -77,6 +77,11 @@ test-versions: checkpoint  ## the recorder in older versions of transformers, an
 find_monitoring = for candidate in python3.12 python3.13 $(HOME)/.pyenv/versions/3.12*/bin/python; do \
 	if $$candidate -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null; then echo $$candidate; break; fi; done
 
+# What depends on how the recorder is called by the interpreter.
+MONITORED = $(addprefix tests/test_, $(addsuffix .py, call_probe recorder loading_ledger lines_and_functions \
+	sampling_zoom values_zoom versions generation_steps hostile_objects offload other_tools process_as_before \
+	threads growth interrupts overrides models_told_apart compiled secrets record_script magic))
+
 test-monitoring: checkpoint  ## the recorder on Python 3.12 or later, in .venv-monitoring (PyTorch may bring CUDA: 5 GB)
 	@if $(RUN) -c 'import sys; sys.exit(sys.version_info < (3, 12))'; then \
 		echo "Not run apart: $(VENV) has Python 3.12 or later, so the other tests are on sys.monitoring."; exit 0; fi; \
@@ -84,11 +89,7 @@ test-monitoring: checkpoint  ## the recorder on Python 3.12 or later, in .venv-m
 	if [ -z "$$python" ]; then echo "NOT RUN: no Python 3.12 or later with venv found for sys.monitoring." >&2; \
 		test "$(CI)" != true; exit; fi; \
 	$(MAKE) --no-print-directory VENV=.venv-monitoring PYTHON=$$python environment && \
-	.venv-monitoring/bin/python -m pytest -m "not slow and not browser and not gpu" tests/test_call_probe.py \
-		tests/test_recorder.py tests/test_loading_ledger.py tests/test_lines_and_functions.py tests/test_sampling_zoom.py \
-		tests/test_values_zoom.py tests/test_versions.py tests/test_generation_steps.py tests/test_hostile_objects.py \
-		tests/test_offload.py tests/test_other_tools.py tests/test_process_as_before.py tests/test_threads.py \
-		tests/test_growth.py tests/test_interrupts.py tests/test_overrides.py tests/test_models_told_apart.py tests/test_compiled.py tests/test_secrets.py tests/test_record_script.py tests/test_magic.py
+	.venv-monitoring/bin/python -m pytest -m "not slow and not browser and not gpu" $(MONITORED)
 
 test-gpu:  ## the tests that need a GPU, and all notebooks (PYTHON=... with its own torch, WHEELS=... a folder of wheels)
 	$(or $(PYTHON),python3) tests/on_gpu.py $(if $(WHEELS),--wheels $(WHEELS))
