@@ -29,6 +29,7 @@ from .probes.overrides import OverriddenMethods
 from .probes.redact import SecretValues
 from .probes.sampling import SamplingProbe
 from .probes.steps import StepTracker
+from .probes.torch_modes import TracerPause, outside_function_modes
 from .probes.values import ValuesProbe
 from .probes.watches import Watches, methods_of_steps
 from .probes.weights import WeightsProbe
@@ -151,7 +152,8 @@ class Recorder(AbstractContextManager):
 
     def __exit__(self, exception_type, exception, traceback) -> None:
         try:
-            self._end(exception_type, exception)
+            with outside_function_modes():
+                self._end(exception_type, exception)
         finally:
             self._interrupts.release()
 
@@ -222,6 +224,9 @@ class Recorder(AbstractContextManager):
         self._overridden = OverriddenMethods(probe.tell, self._resolutions, methods_of_steps(self._tracker))
         for code, hooks in watches.codes({"gen.generate": (self._overridden.generation_begins, None)}):
             probe.tell(code, *hooks)
+        self._tracer_pause = TracerPause(probe.state)
+        for code in self._tracer_pause.codes():
+            probe.tell(code, self._tracer_pause.begins, self._tracer_pause.ends)
         return probe
 
     def _watch_the_sampling(self, probe: CallProbe, watches: Watches) -> SamplingProbe:
@@ -279,6 +284,7 @@ class Recorder(AbstractContextManager):
                 self._sampling,
                 self._values,
                 self._overridden,
+                self._tracer_pause,
             ),
         ):
             recording.warnings.extend(probe.problems.values())

@@ -21,6 +21,8 @@ from helpers.probes.watch import BuiltinWatch, Watch, builtin_reader, call_reade
 class ValueDescriber:
     """Keeps the arguments as text, so that the test can compare them."""
 
+    modes = (lambda: False, contextlib.nullcontext)
+
     def __init__(self):
         self.kept = [""]
 

@@ -1,14 +1,19 @@
-"""torch.compile beside a recording: what is compiled is the reader's model alone; what is not seen of it is said."""
+"""torch.compile, torch.export, torch.jit.trace and modes of torch beside a recording: they see the reader's model
+alone; what is not seen of it is said."""
 
 import warnings
+from collections import Counter
 
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM
 
 from helpers import record
 
 IDS = torch.tensor([[5, 6, 7]])
+EVERY_ZOOM = ("calls", "functions", "modules", "memory", "sampling", "values")
 
 
 @pytest.fixture
@@ -53,3 +58,84 @@ def test_a_model_that_is_called_compiled_is_said_to_be_unseen(model):
         compiled(IDS)
     assert recording.warnings == []
     assert len(recording.modules()) > 10
+
+
+@pytest.mark.parametrize("zoom", [(), EVERY_ZOOM])
+def test_an_export_keeps_its_dynamic_sizes(model, zoom):
+    layer, hidden = model.model.layers[0].mlp, torch.randn(1, 3, 64)
+    sizes = ({1: torch.export.Dim("length", min=2, max=64)},)
+
+    def exported() -> list[str]:
+        program = torch.export.export(layer, (hidden,), strict=False, dynamic_shapes=sizes)
+        return [str(node.meta["val"].shape) for node in program.graph.nodes if "val" in node.meta]
+
+    plain = exported()
+    assert any("s" in size.removeprefix("torch.Size") for size in plain)
+    with record(*zoom) as recording:
+        assert exported() == plain
+    projection = recording.modules().query("path == '_export_root.down_proj'")["event"].item()
+    (output,) = recording.tensors(projection)[1]
+    assert (output.shape, output.nbytes) == ((1, 3, 64), 3 * 64 * 4)  # of the example
+
+
+@pytest.mark.parametrize("zoom", [(), EVERY_ZOOM])
+def test_a_jit_trace_holds_the_model_alone(model, zoom):
+    model.requires_grad_(False)
+    layer = model.model.layers[0].mlp
+    hidden = torch.randn(1, 3, 64)
+
+    def traced() -> list[str]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", torch.jit.TracerWarning)
+            graph = torch.jit.trace(layer, (hidden,), check_trace=False).inlined_graph
+        return [node.kind() for node in graph.nodes()]
+
+    plain = traced()
+    with record(*zoom) as recording:
+        assert traced() == plain
+        layer(hidden)
+    assert "torch.jit.trace ran" in recording.warnings[0]
+    assert len(recording.modules()) == 5  # those of the call after it
+
+
+def test_a_jit_trace_that_fails_is_as_without_a_recording(model):
+    with record() as recording, torch.no_grad(), pytest.raises(RuntimeError, match="requires grad"):
+        torch.jit.trace(lambda ids: model(ids, use_cache=False, return_dict=False)[0], (IDS,), check_trace=False)
+    assert "torch.jit.trace ran" in recording.warnings[0]
+
+
+class FunctionCounter(TorchFunctionMode):
+    def __init__(self):
+        self.counts = Counter()
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        self.counts[function] += 1
+        return function(*args, **(kwargs or {}))
+
+
+class OperatorCounter(TorchDispatchMode):
+    def __init__(self):
+        super().__init__()
+        self.counts = Counter()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.counts[function] += 1
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("zoom", [(), EVERY_ZOOM])
+@pytest.mark.parametrize("kind", [FunctionCounter, OperatorCounter])
+@pytest.mark.parametrize("cache", [None, "static"])
+def test_a_mode_of_the_program_sees_what_it_sees_without_a_recording(model, zoom, kind, cache):
+    def counted() -> Counter:
+        with kind() as mode:
+            model.generate(IDS, max_new_tokens=3, do_sample=False, cache_implementation=cache, disable_compile=True)
+        return mode.counts
+
+    plain = counted()
+    with record(*zoom) as recording:
+        assert counted() == plain
+    assert recording.steps()["tokens"].tolist() == [1, 1, 1]
+    with kind() as mode, record(*zoom):
+        pass
+    assert not mode.counts

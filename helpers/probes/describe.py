@@ -18,6 +18,7 @@ import torch
 from ..events import NOT_OBSERVED, NOTHING
 from ..recording.rows import TensorSpec
 from . import redact
+from .torch_modes import function_mode_is_on, outside_function_modes, whole
 
 Tensor = torch.Tensor  # looked up for each argument of each event
 DEEPEST = 3  # levels of tuples, lists and dicts that are opened
@@ -30,8 +31,11 @@ class Describer:
 
     `tensor_lists[i]` is a tuple of indexes into `specs`; `value_lists[i]` a tuple of (path, value) pairs;
     `descriptions[i]` a pair of indexes into these two. Index 0 of each is the empty one. Dictionary operations are
-    atomic, so threads may share one Describer: at worst two threads intern equal descriptions twice.
+    atomic, so threads may share one Describer: at worst two threads intern equal descriptions twice. `modes`: whether
+    a mode of the program's would see what is read here, and what to read under then.
     """
+
+    modes = (function_mode_is_on, outside_function_modes)
 
     def __init__(self) -> None:
         self.specs: list[TensorSpec] = []
@@ -95,15 +99,15 @@ class Describer:
     def _new_spec(self, key: tuple, value: torch.Tensor) -> int:
         path, shape, dtype, device, storage = key
         try:
-            nbytes = value.numel() * value.element_size() if value.layout == torch.strided else int(value.nbytes)
+            nbytes = whole(value.numel() * value.element_size() if value.layout == torch.strided else value.nbytes)
         except Exception:
-            nbytes = None  # a layout, or a class, that does not say
+            nbytes = NOT_OBSERVED  # a layout, or a class, that does not say
         spec = TensorSpec(
             path=path,
-            shape=tuple(map(_whole, shape)),
+            shape=tuple(map(whole, shape)),
             dtype=_dtype_name(dtype),
             device=_device_name(device),
-            nbytes=nbytes,
+            nbytes=None if nbytes == NOT_OBSERVED else nbytes,
             storage=storage,
         )
         self.specs.append(spec)
@@ -241,7 +245,7 @@ def _unusual_key(path: str, value: torch.Tensor) -> tuple:
 
 def _size(value: torch.Tensor, dimension: int) -> int:
     try:
-        return _whole(value.size(dimension))
+        return whole(value.size(dimension))
     except Exception:
         return NOT_OBSERVED
 
@@ -254,14 +258,6 @@ def _dtype_name(dtype: torch.dtype | str) -> str:
 @functools.cache
 def _device_name(device: torch.device | str) -> str:
     return str(device)
-
-
-def _whole(size: object) -> int:
-    """A size as a number; the ragged one of a jagged tensor is a symbol."""
-    try:
-        return int(size)
-    except Exception:
-        return NOT_OBSERVED
 
 
 CONSTANTS = frozenset({bool, type(None), torch.dtype})

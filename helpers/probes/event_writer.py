@@ -32,10 +32,15 @@ def event_writer(
     next_index, started, ended = probe.log.next_index, probe.log.starts.extend, probe.log.ends.extend
     sample = memory.sample if memory is not None else None
     description_of_one = describer.description_of_one
+    mode_is_on, outside_modes = describer.modes
     lines = probe.lines
     line_codes = lines.codes if lines is not None else ()
 
     def begin(watch: Watch | BuiltinWatch, frame: types.FrameType) -> None:
+        if mode_is_on():
+            with outside_modes():  # where none is on
+                begin(watch, frame)
+            return
         if watch.accepts is not None and not watch.accepts(frame):
             return
         try:
@@ -74,6 +79,10 @@ def event_writer(
             state.modules += 1
 
     def end(state: ThreadState, value: object, status: int) -> None:
+        if mode_is_on():
+            with outside_modes():
+                end(state, value, status)
+            return
         now = clock()
         index, watch, frame, _, samples_memory = state.stack.pop()
         if watch.on_exit is not None:

@@ -22,6 +22,7 @@ from ..recording.rows import SampleRow
 from .guard import noting
 from .redact import is_secret_name
 from .steps import StepTracker
+from .torch_modes import outside_dispatch_modes
 
 MOST_CANDIDATES = 8
 FIRST_ROW = "raw logits"  # as helpers.distribution names what is before the first processor
@@ -90,6 +91,7 @@ class SamplingProbe:
     # hooks ---------------------------------------------------------------------------------------------------------
 
     @_noting
+    @outside_dispatch_modes
     def decoding_begins(self, frame: types.FrameType) -> None:
         """_sample: its generation config says whether it draws or takes the highest score."""
         decoding = _Decoding()
@@ -97,11 +99,13 @@ class SamplingProbe:
         decoding.chosen_by = DRAWN if frame.f_locals["generation_config"].do_sample else HIGHEST
 
     @_noting
+    @outside_dispatch_modes
     def decoding_ends(self, _value: object) -> None:
         """_sample returned, or an exception left it."""
         self._open("decodings").pop()
 
     @_noting
+    @outside_dispatch_modes
     def chain_begins(self, frame: types.FrameType) -> None:
         """LogitsProcessorList.__call__ starts. One inside another is a stage of it."""
         chains = self._open("chains")
@@ -117,6 +121,7 @@ class SamplingProbe:
         chains[-1] = chain
 
     @_noting
+    @outside_dispatch_modes
     def processor_begins(self, frame: types.FrameType) -> None:
         """A member starts: what the list holds now is what the member before it gave."""
         chain = next((chain for chain in self._open("chains") if chain is not None), None)
@@ -128,6 +133,7 @@ class SamplingProbe:
             chain.scores[position] = _read(chain.frame.f_locals["scores"])
 
     @_noting
+    @outside_dispatch_modes
     def chain_ends(self, value: object) -> None:
         """LogitsProcessorList.__call__ returned the final scores, or None when an exception left it."""
         chain = self._open("chains").pop()
@@ -140,6 +146,7 @@ class SamplingProbe:
         self._add_rows(chain)
 
     @_noting
+    @outside_dispatch_modes
     def token_chosen(self, frame: types.FrameType) -> None:
         """StoppingCriteriaList.__call__ starts: the token is at the end of its input_ids."""
         decodings = self._open("decodings")

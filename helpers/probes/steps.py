@@ -19,6 +19,7 @@ from ..events import CACHE_COLUMNS, NOT_OBSERVED, STEP_COLUMNS
 from ..progress import GenerationProgress
 from .guard import noting
 from .kv_cache import LayerSize, layer_sizes, total
+from .torch_modes import outside_dispatch_modes
 
 if TYPE_CHECKING:
     from .calls import ThreadState
@@ -142,6 +143,7 @@ class StepTracker:
         self._on_keep_change(self._is_kept(running))
 
     @noting("generation steps")
+    @outside_dispatch_modes
     def kwargs_updated(self, model_kwargs: object) -> None:
         """_update_model_kwargs_for_generation returned: its result holds the KV cache after the forward pass."""
         running = self._running()

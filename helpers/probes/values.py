@@ -16,6 +16,7 @@ import torch
 from ..events import NOT_OBSERVED, VALUE_STATUSES
 from .describe import Describer
 from .guard import noting
+from .torch_modes import has_no_values, outside_dispatch_modes
 
 READ, META, EMPTY, NOT_FLOATING, NOT_STRIDED, FAILED = range(len(VALUE_STATUSES))
 SUMMED_IN_FLOAT32 = frozenset((torch.float32, torch.float16, torch.bfloat16))
@@ -51,6 +52,7 @@ class ValuesProbe:
         self._local = threading.local()
 
     @noting("values")
+    @outside_dispatch_modes
     def module_returned(self, event: int, value: object, frame: types.FrameType) -> None:
         """A module call gave `value`; `frame` is that of its `_wrapped_call_impl`."""
         if type(value) is torch.Tensor:
@@ -101,7 +103,7 @@ def _read(tensor: torch.Tensor) -> tuple:
 
 def _status(tensor: torch.Tensor) -> int:
     """Whether the values can be read, else why not: an index into VALUE_STATUSES."""
-    if tensor.is_meta:
+    if tensor.is_meta or has_no_values(tensor):
         return META
     if not tensor.is_floating_point():
         return NOT_FLOATING
