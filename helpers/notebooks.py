@@ -83,12 +83,17 @@ def execute(path: Path) -> float:
 
 
 def run(
-    notebook, path: Path, variables: Mapping[str, str] | None = None, watch: Callable[[int], object] | None = None
+    notebook,
+    path: Path,
+    variables: Mapping[str, str] | None = None,
+    watch: Callable[[int], object] | None = None,
+    before_normalising: Callable[[object], object] | None = None,
 ) -> None:
     """Run every cell of `notebook` in this Python, in the folder of `path`; the outputs go into `notebook`, normalised.
 
     `variables`: the environment of the kernel, this process's without; `watch` is called with the kernel's process id
-    before and after each cell. Nothing is written. Raises NotebookError, which names `path`, as `execute` does.
+    before and after each cell; `before_normalising` with the notebook while it still holds the state of its widgets.
+    Nothing is written. Raises NotebookError, which names `path`, as `execute` does.
     """
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
@@ -108,6 +113,8 @@ def run(
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         words = _COLOURS.sub("", str(error))
         raise NotebookError(f"{path.name} did not run to its end; the file is unchanged.\n{words}") from error
+    if before_normalising is not None:
+        before_normalising(notebook)
     notebook_form.normalise(notebook)
 
 

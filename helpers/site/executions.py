@@ -22,7 +22,7 @@ from packaging.requirements import Requirement
 
 from helpers import notebooks
 from helpers.project import DISTRIBUTION, ROOT
-from helpers.site import SiteError
+from helpers.site import SiteError, widget_outputs
 from helpers.site.peak_memory import PeakMemory
 from helpers.whole_file import write_whole
 
@@ -170,7 +170,7 @@ def _run(path: Path, kept: Path) -> None:
     variables = kernel_variables(os.environ)
     started, executed_at = time.perf_counter(), datetime.now(UTC)
     with PeakMemory() as peak:
-        notebooks.run(notebook, path, variables, peak.watch)
+        notebooks.run(notebook, path, variables, peak.watch, widget_outputs.show)
     seconds = time.perf_counter() - started
     versions = installed_versions()
     execution = Execution(

@@ -6,16 +6,23 @@ notebook links to. It asks for nothing from anywhere, and needs neither Python n
 
 from __future__ import annotations
 
-import base64
-import mimetypes
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from html import escape
 from pathlib import Path
-from urllib.parse import unquote
 
 from helpers.project import ROOT
-from helpers.site import SiteError, executions, inspection, notebook_pages, picture_words
+from helpers.site import (
+    SiteError,
+    cell_tags,
+    contents,
+    embedded_pictures,
+    executions,
+    inspection,
+    notebook_pages,
+    picture_words,
+    twins,
+)
 from helpers.site.notebook_pages import NotebookPage
 from helpers.whole_file import write_whole
 
@@ -25,24 +32,33 @@ MOST_OF_A_CELL = 60
 """Characters of a cell's first line, where a problem names it."""
 MOST_COLUMNS = 24
 """Of a table, that are aligned under their heads."""
+CONTENTS = "<!--contents-->"
+"""Stands where the table of contents goes, which needs the finished headings."""
 GLOSSARY = ROOT / "docs" / "glossary.md"
 _GLOSSARY_LINK = re.compile(r"\((?:\.\./docs/)?glossary\.md(?:#([\w-]+))?\)")
 _OTHER_NOTEBOOK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!\w+:)[^)#\s]+\.ipynb(?:#[^)]*)?\)")
-_PICTURE = re.compile(r"!\[([^\]]*)\]\((?!\w+:)([^)\s]+)\)")
 _TERM = re.compile(r"^## (.+)\n+((?:(?!## ).*\n?)*)", re.MULTILINE)
 
 
 def export(
-    notebook: Path, output: Path, *, run: bool = True, again: bool = False, kept: Path = executions.FOLDER
+    notebook: Path,
+    output: Path,
+    *,
+    run: bool = True,
+    again: bool = False,
+    kept: Path = executions.FOLDER,
+    say: Callable[[str], object] | None = None,
 ) -> Path:
     """Write the notebook as one self-contained page at `output`; returns the path.
 
     It is run first, unless it is kept from before (again=True: all the same); with run=False the page shows the outputs
-    that the file holds. Raises NotebookError when a cell fails, and SiteError for a notebook without outputs to show,
+    that the file holds. `say` is called with a line where outputs are not in the page, because they need a kernel.
+    Raises NotebookError when a cell fails, and SiteError for a notebook without outputs to show,
     and for a page that must not go out: with a secret in it, too heavy, or that would fetch something. Then nothing is
     written.
     """
     if run:
+        _check_language(notebook)
         page = notebook_pages.make(*executions.executed(notebook.resolve(), kept, again=again))
         made_with = f"Recorded with {page.execution.recorded_with}, {page.execution.executed_at}; nothing is live."
     else:
@@ -55,10 +71,26 @@ def export(
     problems = [*_problems(document, page)]
     if problems:
         raise SiteError(f"{notebook.name} must not go out as it is:\n" + "\n".join(problems))
+    missing = twins.missing(page.notebook)
+    if say and missing:
+        say(f"{notebook.name}: in place of {missing} outputs that need Jupyter (widgets, plotly), the page has words.")
     try:
         return write_whole(output, document.encode("utf-8"))
     except OSError as error:
         raise SiteError(f"-o {output}: the page cannot be written ({error.strerror}).") from error
+
+
+def _check_language(path: Path) -> None:
+    """Raises SiteError for a notebook in another language than this Python, which would run it and fail, or not."""
+    metadata = executions.read(path).metadata
+    language = (
+        metadata.get("kernelspec", {}).get("language") or metadata.get("language_info", {}).get("name") or "python"
+    )
+    if language.lower() not in ("python", "ipython"):
+        raise SiteError(
+            f"{path.name} is a notebook in {language}, and only Python is run here: run it where its kernel is, and "
+            "export it with --as-it-is."
+        )
 
 
 def _as_it_is(path: Path) -> NotebookPage:
@@ -76,29 +108,21 @@ def _document(page: NotebookPage, made_with: str, folder: Path) -> str:
 
     notebook, words = nbformat.from_dict(page.notebook), {}
     notebook.cells = [nbformat.from_dict(cell) for cell in notebook.cells]
+    cell_tags.apply(notebook)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = _PICTURE.sub(lambda found: f"![{found[1]}]({_embedded(found[2], folder)})", cell.source)
+            cell.source = embedded_pictures.embedded(cell.source, folder)
             cell.source = _OTHER_NOTEBOOK.sub(r"\1", cell.source)  # the page travels alone
             cell.source = _GLOSSARY_LINK.sub(lambda found: _word(found[1], words), cell.source)
     if words:
         notebook.cells.append(nbformat.v4.new_markdown_cell(_words_text(words), id="words"))
     notebook.cells.insert(
-        1, nbformat.v4.new_markdown_cell(f'<p class="what-this-is">{escape(made_with)}</p>', id="what")
+        1, nbformat.v4.new_markdown_cell(f'<p class="what-this-is">{escape(made_with)}</p>{CONTENTS}', id="what")
     )
     facts = {"title": page.title.replace("`", ""), "footer": made_with, "style": _style(), "script": _script()}
     document, _ = exporter().from_notebook_node(notebook, resources={"page": facts})
+    document = document.replace(CONTENTS, contents.contents(document), 1)
     return "\n".join(line.rstrip() for line in document.splitlines()) + "\n"
-
-
-def _embedded(address: str, folder: Path) -> str:
-    """The picture as a data: address, where it is a picture's file beside the notebook; else as it was, and a problem
-    then: what names a file is the notebook, which may be another's, so that no other file is read."""
-    named = Path(unquote(address))
-    file, kind = folder / named, mimetypes.guess_type(named.name)[0] or ""
-    if named.is_absolute() or not kind.startswith("image/") or not file.is_file():
-        return address
-    return f"data:{kind};base64,{base64.b64encode(file.read_bytes()).decode('ascii')}"
 
 
 def glossary() -> dict[str, tuple[str, str]]:

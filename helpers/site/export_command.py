@@ -12,14 +12,17 @@ SUFFIXES = (".html", ".htm")
 
 STOPS = """\
 what stops an export, with the cell it is in:
-  a cell that fails
+  a cell that fails, a notebook in another language than Python
   a picture without words: put a line "# alt: what it shows" into the cell that draws it, one for each picture;
     in a text write ![what it shows](picture.png)
   a link to a file, or a picture that is no file beside the notebook: neither travels with the page
   a link to a place that the page has not
   what the page would fetch: scripts, styles and pictures of other addresses
   an access token or a password, and a path of this machine
-  more than 3 MB"""
+  more than 3 MB
+
+what its author hid stays so: cells tagged remove-cell, remove-input or remove-output are left out, those tagged
+hide-cell, hide-input or hide-output, and what is collapsed in JupyterLab, are folded"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +51,7 @@ def command(options: argparse.Namespace) -> int:
 
     for notebook, page in pages:
         try:
-            written = export(notebook, page, run=not options.as_it_is, again=options.again)
+            written = export(notebook, page, run=not options.as_it_is, again=options.again, say=print)
         except NotebookError as error:
             raise SiteError(str(error)) from error
         print(f"{written} ({written.stat().st_size / 1e6:.1f} MB); open it in a browser, it needs no network.")

@@ -8,7 +8,7 @@ from html import escape
 from urllib.parse import quote
 
 from helpers import course
-from helpers.site import SiteError, mathematics, picture_words, twins
+from helpers.site import SiteError, mathematics, picture_words, shortened_paths, twins
 from helpers.site.executions import Execution
 from helpers.tables import format_bytes
 
@@ -67,6 +67,7 @@ def make(notebook, execution: Execution | None, name: str | None = None) -> Note
     """
     name = name or execution.name
     twins.without_widget_views(notebook)
+    shortened_paths.shorten(notebook)
     picture_words.from_comments(notebook)
     try:
         mathematics.without_latex(notebook)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterator
 from html import escape
 
 REMEDY = 'put a line "# alt: what it shows" into the cell that draws it; in a text, write ![what it shows](…)'
-KINDS = ("image/png", "image/jpeg")
-"""The pictures that a page holds as images; SVG is markup, with words of its own."""
+SVG = "image/svg+xml"
+KINDS = (SVG, "image/png", "image/jpeg")
+"""The pictures that a page holds as images, the first that an output has."""
+_BEFORE_THEM = ("text/html", "text/markdown")
 _LINE = re.compile(r"^\s*# ?alt: *(\S.*)$", re.MULTILINE)
 
 
@@ -27,7 +30,10 @@ def as_images(cell) -> Iterator[str]:
     for kind, output in _pictures(cell):
         said = output["metadata"].get(kind, {}).get("alt") or cell["metadata"].get("alt")
         words = f'alt="{escape(said)}" ' if said else ""
-        yield f'<img {words}src="data:{kind};base64,{output["data"][kind]}">'
+        data = output["data"][kind]
+        if kind == SVG:
+            data = base64.b64encode(data.encode("utf-8")).decode("ascii")
+        yield f'<img {words}src="data:{kind};base64,{data}">'
 
 
 def _pictures(cell) -> Iterator[tuple]:
@@ -35,5 +41,5 @@ def _pictures(cell) -> Iterator[tuple]:
     for output in cell.get("outputs", ()):
         data = output.get("data", {})
         kind = next((one for one in KINDS if one in data), None)
-        if kind is not None and "text/html" not in data:
+        if kind is not None and not any(before in data for before in _BEFORE_THEM):
             yield kind, output
