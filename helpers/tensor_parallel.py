@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from . import compat
-from .ranks import RankError, record_ranks
+from .ranks import RankError, checked_ranks, record_ranks
 from .recording.recording import Recording
 
 SCRIPT = Path(__file__).parent / "rank_scripts" / "tensor_parallel_generate.py"
@@ -43,10 +43,13 @@ def record_tensor_parallel(
     """Load `checkpoint` in float32 over `ranks` processes, run one prefill and a greedy generate(), all recorded.
 
     `port`: where the ranks meet; None takes a free one. `seconds`: how long the run may take.
-    Raises RankError before anything starts when the model's heads cannot be divided by `ranks`, when the installed
-    transformers has no DistributedConfig(tp_size=…), on Apple's GPUs, or when `port` is in use; and when a rank dies or
-    the time is over.
+    Raises RankError before anything starts when the checkpoint's config cannot be read, when the model has no heads or
+    they cannot be divided by `ranks`, when `new_tokens` is below 1, when the installed transformers has no
+    DistributedConfig(tp_size=…), on Apple's GPUs, or when `port` is in use; and when a rank dies or the time is over.
     """
+    checked_ranks(ranks)
+    if not isinstance(new_tokens, int) or new_tokens < 1:
+        raise RankError(f"new_tokens={new_tokens!r}: give a whole number above 0.")
     _check_division(checkpoint, ranks)
     if torch.backends.mps.is_available():
         raise RankError("transformers takes Apple's GPU for its ranks, and PyTorch has no tensor parallelism there.")
@@ -74,10 +77,17 @@ def _check_division(checkpoint: str | Path, ranks: int) -> None:
     """Raises RankError unless each rank gets as many whole heads as the others."""
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(checkpoint).get_text_config()
-    query = config.num_attention_heads
+    try:
+        config = AutoConfig.from_pretrained(checkpoint).get_text_config()
+    except (OSError, ValueError) as error:
+        raise RankError(
+            f"{checkpoint} has no config that transformers can read: {' '.join(str(error).split())}"
+        ) from error
+    query = getattr(config, "num_attention_heads", None)
+    if not isinstance(query, int):
+        raise RankError(f"A {config.model_type} model has no attention heads to be divided over ranks.")
     key_value = getattr(config, "num_key_value_heads", None) or query
-    if ranks < 2 or query % ranks or key_value % ranks:
+    if query % ranks or key_value % ranks:
         fitting = [str(count) for count in range(2, key_value + 1) if not (query % count or key_value % count)]
         raise RankError(
             f"{query} query heads and {key_value} key/value heads cannot be divided over {ranks} ranks: "

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 
 import psutil
 import pytest
@@ -133,7 +134,7 @@ def test_a_port_in_use_is_refused_before_anything_starts(tmp_path):
 def test_heads_that_cannot_be_divided_are_refused_with_what_can(tiny_checkpoint):
     with pytest.raises(RankError, match=r"4 query heads and 2 key/value heads .* over 3 ranks: take 2 of them"):
         record_tensor_parallel(tiny_checkpoint, 3)
-    with pytest.raises(RankError, match="give 2 or more"):
+    with pytest.raises(RankError, match="2 or more; one process needs no group"):
         record_ranks("x.py", [], 1, "run.json.gz")
 
 
@@ -147,3 +148,70 @@ def test_a_version_without_tensor_parallelism_says_so(monkeypatch, tiny_checkpoi
     monkeypatch.setattr(transformers.distributed, "DistributedConfig", OfEarlierVersions)
     with pytest.raises(RankError, match=r"has no DistributedConfig\(tp_size=…\)"):
         record_tensor_parallel(tiny_checkpoint, 2)
+
+
+@pytest.mark.parametrize("ranks", ["2", 2.0, True, 0])
+def test_what_is_no_number_of_ranks_is_refused(tiny_checkpoint, ranks):
+    with pytest.raises(RankError, match="give a whole number, 2 or more"):
+        record_ranks("x.py", [], ranks, "run.json.gz")
+    with pytest.raises(RankError, match="give a whole number, 2 or more"):
+        record_tensor_parallel(tiny_checkpoint, ranks)
+
+
+@pytest.mark.parametrize("port", [0, -1, "29500", 70_000])
+def test_what_is_no_port_is_refused(tmp_path, port):
+    """Port 0 is any free one, another for each rank: they would wait for each other until the time is over."""
+    with pytest.raises(RankError, match="ports are 1 to 65535"):
+        record_ranks(tmp_path / "x.py", [], 2, tmp_path / "run.json.gz", port=port)
+
+
+def test_a_model_without_heads_or_config_and_no_tokens_are_refused(tmp_path, tiny_checkpoint):
+    with pytest.raises(RankError, match="has no config that transformers can read"):
+        record_tensor_parallel(tmp_path, 2)
+    (tmp_path / "config.json").write_text('{"model_type": "mamba"}', encoding="utf-8")
+    with pytest.raises(RankError, match="A mamba model has no attention heads"):
+        record_tensor_parallel(tmp_path, 2)
+    with pytest.raises(RankError, match="new_tokens=0: give a whole number above 0"):
+        record_tensor_parallel(tiny_checkpoint, 2, new_tokens=0)
+
+
+@pytest.mark.slow
+def test_a_place_that_is_no_folder_is_told_by_what_the_rank_wrote(script, tmp_path):
+    path = script("pass\n")
+    with pytest.raises(RankError, match="there is no folder"):
+        record_ranks(path, [], 2, path / "run.json.gz", seconds=200)
+
+
+@pytest.mark.slow
+def test_a_recording_that_was_not_saved_is_told_with_what_the_rank_wrote(script, tmp_path):
+    """As on a full disk: the script ends well, and why there is no recording stands only in what the rank wrote."""
+    place = tmp_path / "gone"
+    place.mkdir()
+    path = script(
+        "import pathlib, shutil, torch.distributed as dist\ndist.init_process_group('gloo')\ndist.barrier()\n"
+        f"shutil.rmtree({str(place)!r}, ignore_errors=True)\npathlib.Path({str(place)!r}).touch()\n"
+        "dist.destroy_process_group()\n"
+    )
+    with pytest.raises(
+        RankError, match=r"(?s)run\.rank0\.json\.gz.*The end of what rank 0 wrote:\n.*could not be saved"
+    ):
+        record_ranks(path, [], 2, place / "run.json.gz", seconds=200)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="a process is killed by a signal")
+def test_a_process_that_is_killed_leaves_no_rank(script, tmp_path):
+    path = script("time.sleep(3600)\n")
+    output = tmp_path / "run.json.gz"
+    starts = f"from helpers import ranks; ranks.record_ranks({str(path)!r}, [], 2, {str(output)!r}, seconds=900)"
+    process = subprocess.Popen([sys.executable, "-c", starts])
+    while len(ranks := left_behind(str(output))) < 4:  # it, the launcher and two ranks
+        assert process.poll() is None, ranks
+        time.sleep(0.2)
+    process.kill()
+    process.wait()
+    for _ in range(300):
+        if not left_behind(str(path)):
+            break
+        time.sleep(0.2)
+    assert left_behind(str(path)) == []
