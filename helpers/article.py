@@ -28,8 +28,16 @@ _LLAMA_2_CHAT = "<s>[INST] <<SYS>>\n{system}\n<</SYS>>\n\n{question} [/INST]"
 
 
 def prompt(tokenizer) -> str:
-    """The article's question as the prompt text of this tokenizer's model: in its chat template, else in Llama-2's."""
+    """The article's question as the prompt text of this tokenizer's model: in its chat template, else in Llama-2's.
+
+    For a tokenizer that puts the start token (`<s>`) before every text it is left out here: a pipeline gives it this
+    text, and the model would read two.
+    """
     if not getattr(tokenizer, "chat_template", None):
-        return _LLAMA_2_CHAT.format(system=SYSTEM_PROMPT, question=QUESTION)
-    messages = [{"role": "system", "content": SYSTEM_PROMPT}, {"role": "user", "content": QUESTION}]
-    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        text = _LLAMA_2_CHAT.format(system=SYSTEM_PROMPT, question=QUESTION)
+    else:
+        messages = [{"role": "system", "content": SYSTEM_PROMPT}, {"role": "user", "content": QUESTION}]
+        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    start = getattr(tokenizer, "bos_token", None)
+    doubled = start and tokenizer(text)["input_ids"][:2] == [tokenizer.bos_token_id] * 2
+    return text.removeprefix(start) if doubled else text
