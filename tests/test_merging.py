@@ -204,6 +204,19 @@ def test_what_is_no_whole_run_is_refused_with_the_reason(ranks, merged, single, 
             Recording.merge(recordings)
 
 
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("run.rank0.json.gz", "'run.rank0.json.gz' alone: give it a list, with one recording per rank"),
+        (5, "an object of class int: give it a list"),
+        ([None], "an object of class NoneType in the place of a recording, or of the path of one"),
+    ],
+)
+def test_what_is_no_list_of_recordings_is_refused(given, says):
+    with pytest.raises(RecordingError, match=says):
+        Recording.merge(given)
+
+
 def test_recordings_of_different_runs_are_refused(ranks, monkeypatch):
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")

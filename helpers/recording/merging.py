@@ -20,6 +20,12 @@ _SAME = ("transformers", "torch", "world_size", "run", "zoom")  # of the environ
 
 def merge(recordings: Iterable[Recording | str | Path]) -> Recording:
     """See `Recording.merge`."""
+    if isinstance(recordings, str | Path | Recording) or not isinstance(recordings, Iterable):
+        raise RecordingError(f"merge() was given {_told(recordings)}: give it a list, with one recording per rank.")
+    recordings = list(recordings)
+    for part in recordings:
+        if not isinstance(part, str | Path | Recording):
+            raise RecordingError(f"merge() was given {_told(part)} in the place of a recording, or of the path of one.")
     ranks = _checked([part if isinstance(part, Recording) else Recording.load(part) for part in recordings])
     merged = Recording(finished=True)
     began = [int(part.environment[BEGAN]) for part in ranks]
@@ -29,6 +35,10 @@ def merge(recordings: Iterable[Recording | str | Path]) -> Recording:
     _put_in_order(merged, np.concatenate(orders))
     merged.environment = _environment(ranks, min(began))
     return merged
+
+
+def _told(given: object) -> str:
+    return f"{str(given)!r} alone" if isinstance(given, str | Path) else f"an object of class {type(given).__name__}"
 
 
 def _checked(parts: Sequence[Recording]) -> list[Recording]:
