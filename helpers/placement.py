@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from . import compat, devices
+from .checkpoints import choice
+from .checkpoints.shaped_build import SHAPES
 from .folders import nearest_existing
 from .forecasting import source as forecast_source
 from .probes.collectives import local_part
@@ -28,8 +30,9 @@ from .probes.weights import as_device, offload_hook, place_of
 from .tables import Table, format_bytes
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
 
+OTHER_DEVICES = ("cpu", "disk", "mps")
 STRATEGIES = ("auto", "balanced", "balanced_low_0", "sequential")
 DeviceMap = str | int | torch.device | Mapping[str, str | int | torch.device]
 MaxMemory = Mapping[str | int, int | str]
@@ -101,11 +104,13 @@ def plan(
 ) -> dict[str, str | int]:
     """The device map that from_pretrained would make for `device_map=strategy` within `max_memory`, without loading.
 
-    The model is built from its config on the meta device. `max_memory`: bytes, or "2GiB", per device; None: what is
-    free now. `strategy`: one of STRATEGIES. `elsewhere`: `max_memory` is that of another machine, whose devices need
-    not be here. Raises PlacementError for a strategy that there is not, and when `max_memory` names a device that is
-    not here, or cannot hold the largest layer, and where the installed libraries plan for the GPUs of their own
-    machine only (transformers 4.x).
+    `checkpoint`: a folder, a Hub id, or llama-2-7b for that shape without a file. The model is built from its config on
+    the meta device. `max_memory`: bytes, or "2GiB", per device; None: what is free now. `strategy`: one of STRATEGIES.
+    `elsewhere`: `max_memory` is that of another machine, whose devices need not be here.
+
+    Raises PlacementError for a checkpoint whose config cannot be read, for a strategy that there is not, when
+    `max_memory` names what is no device, or a device that is not here, or cannot hold the largest layer, and where the
+    installed libraries plan for the GPUs of their own machine only (transformers 4.x).
     """
     if strategy not in STRATEGIES:
         raise PlacementError(f"There is no strategy {strategy!r}: there are {', '.join(STRATEGIES)}.")
@@ -183,12 +188,12 @@ def load(
 
 def _empty(checkpoint: str | Path, dtype: torch.dtype) -> PreTrainedModel:
     """The model from its config alone, on the meta device."""
-    from accelerate import init_empty_weights
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    config = AutoConfig.from_pretrained(str(checkpoint))
+    config = _config(checkpoint)
     try:
-        with init_empty_weights():
+        # not accelerate's init_empty_weights, which makes each parameter first: the experts of a layer can be 30 GB
+        with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config, **compat.dtype_argument(dtype))
     except ValueError as error:
         told = " ".join(str(error).split())
@@ -197,6 +202,20 @@ def _empty(checkpoint: str | Path, dtype: torch.dtype) -> PreTrainedModel:
         ) from error
     model.tie_weights()
     return model
+
+
+def _config(checkpoint: str | Path) -> PretrainedConfig:
+    from transformers import AutoConfig
+
+    if str(checkpoint) in SHAPES:
+        return forecast_source.read(checkpoint).config
+    if choice.spelt_as_path(str(checkpoint)) and not Path(checkpoint).expanduser().exists():
+        raise PlacementError(f"{checkpoint} does not exist: correct the path, or give another model.")
+    try:
+        return AutoConfig.from_pretrained(str(checkpoint), trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        told = " ".join(str(error).split())
+        raise PlacementError(f"{checkpoint} has no config that transformers can read: {told[:300]}") from error
 
 
 def _unsplit(model: PreTrainedModel) -> list[str]:
@@ -257,6 +276,8 @@ def _checked_budget(
 
     if max_memory is None:
         return None
+    if not isinstance(max_memory, Mapping):
+        raise PlacementError(f'max_memory={max_memory!r}: write sizes by device, such as {{0: "24GB", "cpu": "16GB"}}.')
     present = [row.device for row in devices.describe_devices()]
     for device in () if elsewhere else max_memory:
         _check_device(device, present)
@@ -277,10 +298,15 @@ def _checked_budget(
 
 
 def _accelerate_s_name(device: str | int) -> str | int:
-    """accelerate counts GPUs by number; "cuda" is the first."""
-    if isinstance(device, str) and device.partition(":")[0] == "cuda":
-        return int(device.partition(":")[2] or 0)
-    return device
+    """accelerate counts GPUs by number; "cuda" is the first. Raises PlacementError for what is no device of its."""
+    name, _, number = device.partition(":") if isinstance(device, str) else ("cuda", "", str(device))
+    if name == "cuda" and (number or "0").isdecimal() and not isinstance(device, bool):
+        return int(number or 0)
+    if device in OTHER_DEVICES:
+        return device
+    raise PlacementError(
+        f'max_memory: {device!r} is no device: write 0 or "cuda:0" for the first GPU, "cpu" or "disk".'
+    )
 
 
 def _bytes_written(model: PreTrainedModel, checkpoint: str | Path, placed: DeviceMap) -> int:

@@ -235,6 +235,7 @@ def test_a_map_that_cannot_work_is_refused_before_the_load(tiny_checkpoint, bad)
         ({"cpu": 1e9}, "Write whole bytes"),
         ({"cpu": None}, "Write whole bytes"),
         ({"cuda:42": "1GiB"}, "There is no device 'cuda:42' here"),
+        (["1GiB"], "write sizes by device"),
     ],
 )
 def test_a_budget_that_cannot_work_is_refused(tiny_checkpoint, tmp_path, max_memory, reason):
@@ -243,6 +244,32 @@ def test_a_budget_that_cannot_work_is_refused(tiny_checkpoint, tmp_path, max_mem
         with pytest.raises(PlacementError, match=reason):
             ask(tiny_checkpoint, max_memory=max_memory, **arguments)
     assert not (tmp_path / "offload").exists()
+
+
+@pytest.mark.parametrize("device", ["xpu:0", "gpu", "0", "cuda:x", -1, True, 1.5])
+def test_a_budget_for_what_is_no_device_is_refused_also_for_another_machine(tiny_checkpoint, device):
+    with pytest.raises(PlacementError, match=f"max_memory: {device!r} is no device"):
+        placement.plan(tiny_checkpoint, max_memory={device: "1GiB"}, elsewhere=True)
+
+
+def test_a_checkpoint_whose_config_cannot_be_read_is_refused(tmp_path):
+    with pytest.raises(PlacementError, match="does not exist: correct the path"):
+        placement.plan(tmp_path / "nothing")
+    with pytest.raises(PlacementError, match="has no config that transformers can read"):
+        placement.plan(tmp_path)
+
+
+def test_a_plan_takes_no_memory_for_the_experts_of_a_layer(tmp_path):
+    """As many experts as no machine has room for: what makes them first, to drop them, fails."""
+    if compat.transformers_version() < (5,):
+        pytest.skip("experts are modules of their own there, and one is small")
+    config = {
+        "model_type": "mixtral", "hidden_size": 8192, "intermediate_size": 32768, "num_hidden_layers": 1,
+        "num_attention_heads": 64, "num_key_value_heads": 8, "num_local_experts": 16384, "vocab_size": 100,
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(PlacementError, match=r"cannot hold the largest layer: model\.layers\.0 is"):
+        placement.plan(tmp_path, max_memory={"cpu": "1GiB"})
 
 
 def test_a_file_in_the_place_of_the_offload_folder_is_refused(tiny_checkpoint, tmp_path):
