@@ -5,7 +5,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from helpers import record
+from helpers import Recording, record
+from helpers.process_group import BEGAN
 from helpers.views import recording_figures as figures
 from helpers.views.pictures import png
 
@@ -41,6 +42,16 @@ def test_memory_curves_are_the_series(recording):
     assert not any(name.startswith("CUDA") for name in curves) or torch.cuda.is_available()
     expected = series["parameters"].to_numpy(dtype=float) / 2**20
     assert np.allclose(curves["parameters"].get_ydata(), expected)
+
+
+def test_of_several_ranks_each_has_a_curve_of_its_own(recording, tmp_path):
+    copies = [Recording.load(recording.save(tmp_path / f"{rank}.json.gz")) for rank in (0, 1)]
+    for rank, copy in enumerate(copies):
+        copy.environment |= {"rank": rank, "world_size": 2, BEGAN: rank * 1_000_000}
+    axes = figures.memory_figure(Recording.merge(copies)).axes[0]
+    curves = [line for line in axes.lines if line.get_label().endswith("parameters")]
+    assert [np.all(np.diff(curve.get_xdata()) >= 0) for curve in curves] == [True, True]
+    assert [curve.get_label() for curve in curves] == ["parameters", "_parameters"], "once in the legend"
 
 
 def test_a_load_alone_has_no_curve_of_a_kv_cache(recording, tiny_checkpoint):

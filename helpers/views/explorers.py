@@ -64,12 +64,14 @@ STYLES = {
         "player_timeline.css",
         "player_dialogs.css",
         "player_narrow.css",
+        "forced_colours.css",
     ),
     "sampling_explorer": (
         "sampling_explorer.css",
         "sampling_settings.css",
         "sampling_tokens.css",
         "sampling_pictures.css",
+        "forced_colours.css",
     ),
 }
 SHOWN_AS = ("live", "table", "page")
@@ -169,7 +171,7 @@ def page(name: str, data: dict, static_html: str, text: str, title: str, recorde
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<link rel="icon" href="data:,">\n'
         f"<title>{escape(title)}</title>\n"
-        '</head>\n<body class="explorer-page">\n<main>\n'
+        f'</head>\n<body class="explorer-page">\n<main>\n<h1>{escape(title)}</h1>\n'
         f"{twin(name, data, static_html, text)}\n</main>{foot}\n</body>\n</html>\n"
     )
 

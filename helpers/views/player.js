@@ -175,6 +175,7 @@ function startPlayer(mount, model, sides, addressName) {
   const tools = toolbarOf({ ...ways, copyLink: isLive ? null : leaving.copyLink, counter, differences: compared ? listing.toggleDifferences : null });
   const highlights = highlightStrip(sides[0], (event) => goIn(0, atEvent(event)));
   const body = h("div", { class: `player-body ${compared ? "two" : "one"}` }, panel.element, views.map((view) => view.element));
+  mount.root.append(h("h2", { class: "visually-hidden" }, compared ? "Step through two recorded runs" : "Step through a recorded run"));
   mount.root.append(h("div", { class: "player", dataset: { host: isLive ? "live" : "page" } }, tools, highlights, notice.element, message, body, timelines.map((timeline) => timeline.element)), help, about);
 
   const address = stepInAddress(isLive, addressName, sides, state, goIn);

@@ -72,6 +72,8 @@ function openRecording(content, guide) {
   run.zoom = run.environment.zoom ?? [];
   checkIndexes(run);
   run.memory = openMemory(content.memory_series);
+  run.rankOfThread = content.ranks?.threads ?? null; // of a recording of several ranks
+  run.memories = memoriesByRank(run.memory, content.ranks?.memory_series);
   run.ownRises = ownRises(run);
   run.steps = openSteps(content.step_rows);
   run.values = openValues(content.value_rows);
@@ -106,6 +108,15 @@ function openMemory(series) {
     if (series[name].some((value) => value >= 0)) memory.series[name] = Float64Array.from(series[name]);
   }
   return memory;
+}
+
+/** The samples of each rank by themselves, which begin anew: of one process, all of them. */
+function memoriesByRank(memory, ranks) {
+  if (!ranks?.length) return [memory];
+  return Array.from({ length: Math.max(...ranks) + 1 }, (_, rank) => {
+    const own = (values) => values.filter((_, sample) => ranks[sample] === rank);
+    return { time: own(memory.time), series: Object.fromEntries(Object.entries(memory.series).map(([name, values]) => [name, own(values)])) };
+  });
 }
 
 function openSteps(columns) {

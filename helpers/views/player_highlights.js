@@ -5,8 +5,17 @@
 /** Events to begin with: {title, text, event} each; only what the recording shows. */
 function highlightsOf(run, guide) {
   if (!run.count) return [];
-  return [memoryHighlight(run), ...decisionHighlights(run), castHighlight(run), ...stepHighlights(run), slowestStage(run, guide),
+  return [errorHighlight(run), memoryHighlight(run), ...decisionHighlights(run), castHighlight(run), ...stepHighlights(run), slowestStage(run, guide),
     attentionHighlight(run)].filter(Boolean);
+}
+
+/** Where the error began that left the recorded code: the innermost of the calls that it went through. */
+function errorHighlight(run) {
+  const raised = (event) => run.events.status[event] === ENDED_RAISED;
+  let event = run.events.parent.findLastIndex((around, one) => around < 0 && raised(one));
+  if (event < 0) return null;
+  for (let within = event; within !== undefined; within = run.callees.get(within)?.findLast(raised)) event = within;
+  return { title: "Error", text: `raised in ${eventName(run, event)}`, event };
 }
 
 function memoryHighlight(run) {

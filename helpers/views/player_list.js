@@ -13,7 +13,8 @@ function virtualList({ label, draw, choose, toggle = null, leave = () => {} }) {
   const name = `explorer-list-${LISTS}-${++listsMade}`;
   const space = h("div", { class: "list-space", role: "presentation" });
   const element = h("div", { class: "list", tabindex: "0", role: toggle ? "tree" : "listbox", "aria-label": label }, space);
-  const view = scrollWatch(element, 400);
+  const view = scrollWatch(element, 400, () => Math.abs(view.top - revealedAt) < 2 && reveal(selected));
+  let revealedAt = 0; // where the step's row was brought into view; elsewhere the reader has scrolled
   let rows = [];
   let active = -1; // the keyboard's row
   let selected = -1; // the row of the current step
@@ -62,6 +63,7 @@ function virtualList({ label, draw, choose, toggle = null, leave = () => {} }) {
     const top = index * ROW_HEIGHT;
     if (top < view.top + ROW_HEIGHT) scrollTo(top - view.height / 3);
     else if (top > view.top + view.height - 2 * ROW_HEIGHT) scrollTo(top - (2 * view.height) / 3);
+    revealedAt = view.top;
   }
 
   function move(index) {

@@ -70,7 +70,11 @@ function tellingText(run, event) {
   const told = tellingOf(run, event);
   if (!told) return null;
   if (run.loadedNames.has(told)) return nameText(told.replace(/^model\./, ""), told, "muted telling");
-  return dataText(told, { class: "name muted telling", title: visible(told) }); // its beginning tells it apart
+  const [which, ofWhat] = told.match(/^(call \d+ of \d+)(?:, (.*))?$/s)?.slice(1) ?? ["", told];
+  return [
+    which ? h("span", { class: "which" }, which) : null, // whole: it alone tells the calls apart
+    ofWhat ? dataText(ofWhat, { class: "name muted telling", title: visible(told) }) : null, // its beginning tells it apart
+  ];
 }
 
 const indentOf = (depth) => `${4 + depth * 12}px`;

@@ -58,6 +58,7 @@ function timelinePanel(actions, label) {
     "aria-valuemin": 0, "aria-valuemax": 0, "aria-valuenow": 0,
   }, canvas, span, cursor);
   const names = h("div", { class: "lane-names", "aria-hidden": "true" });
+  const memoryName = h("span", { class: "memory-name" }, "memory");
   const legend = h("ul", { class: "legend" });
   const range = h("span", { class: "muted range" });
   const zoomButton = (text, title, work) => h("button", { class: "quiet", title, "aria-label": title, onclick: work }, text);
@@ -74,6 +75,9 @@ function timelinePanel(actions, label) {
   let width = 0; // of the track, as it was drawn
   let lanes = [];
   let curves = [];
+  let rank = 0; // of which the memory is shown: that of the current event
+
+  const memory = () => run.memories[rank] ?? run.memory;
 
   function open(opened) {
     run = opened;
@@ -84,7 +88,7 @@ function timelinePanel(actions, label) {
     track.setAttribute("aria-valuemin", Math.round(run.begins));
     track.setAttribute("aria-valuemax", Math.round(run.ends));
     replaceChildren(names, lanes.map((lane) => h("div", { style: `top:${lane.top}px;height:${lane.height}px`, title: visible(lane.title) }, nameText(lane.name, lane.title, "", LANE_TAIL))),
-      h("div", { style: `top:${heightOf(lanes, curves) - MEMORY_HEIGHT}px;height:${MEMORY_HEIGHT}px` }, h("span", { class: "memory-name" }, "memory"), scaleOf(curves)));
+      h("div", { style: `top:${heightOf(lanes, curves) - MEMORY_HEIGHT}px;height:${MEMORY_HEIGHT}px` }, memoryName, scaleOf(curves)));
     replaceChildren(legend, curves.length ? curves.map((curve) => {
       curve.value = h("span", { class: "value" });
       return h("li", { style: { "--series": `var(--series-${curve.colour})` }, title: curve.ownScale ? `${curve.label}: drawn on a scale of its own, up to ${formatBytes(curve.top)}` : curve.label },
@@ -110,7 +114,7 @@ function timelinePanel(actions, label) {
     drawSteps(context, run, at, width, style);
     for (const lane of lanes) drawLane(context, run, lane, at, width, style);
     if (curves.length) drawScale(context, width, height, style);
-    for (const curve of curves) drawCurve(context, run, curve, at, height, style);
+    for (const curve of curves) drawCurve(context, memory(), curve, at, height, style);
     range.textContent = `${formatMilliseconds(view[1] - view[0])} in view`;
     place();
   }
@@ -127,6 +131,7 @@ function timelinePanel(actions, label) {
   function show(position) {
     if (!canvas.style.height) paint(); // it was hidden when it was opened
     current = position.event;
+    if (run.rankOfThread) showRank(run.rankOfThread[run.events.thread[current]]);
     time = position.line >= 0 ? run.lines[position.line].start : run.events.start[current];
     if (time < view[0] || time > view[1]) {
       const half = (view[1] - view[0]) / 2;
@@ -134,7 +139,14 @@ function timelinePanel(actions, label) {
     } else place();
     track.setAttribute("aria-valuenow", Math.round(time));
     track.setAttribute("aria-valuetext", visible(`${formatMilliseconds(time)}: ${eventName(run, current)}`));
-    valuesAt(run, curves, time).forEach((value, index) => (curves[index].value.textContent = formatBytes(value)));
+    valuesAt(memory(), curves, time).forEach((value, index) => (curves[index].value.textContent = formatBytes(value)));
+  }
+
+  function showRank(wanted) {
+    memoryName.textContent = `rank ${wanted}: memory`;
+    if (wanted === rank) return;
+    rank = wanted;
+    paint();
   }
 
   function look(from, to) {
@@ -223,10 +235,10 @@ function curvesOf(run) {
 }
 
 /** The value of each curve at a time, in bytes: the latest sample's; null before the first and where there was none. */
-function valuesAt(run, curves, time) {
-  const sample = lastAtMost(run.memory.time, time);
+function valuesAt(memory, curves, time) {
+  const sample = lastAtMost(memory.time, time);
   return curves.map(({ name }) => {
-    const value = sample >= 0 ? run.memory.series[name][sample] : -1;
+    const value = sample >= 0 ? memory.series[name][sample] : -1;
     return value >= 0 ? value : null;
   });
 }
@@ -281,8 +293,8 @@ function drawScale(context, width, height, style) {
   for (const y of [height - 3 - MEMORY_CURVE_HEIGHT, height - 3]) context.fillRect(0, Math.round(y), width, 1);
 }
 
-function drawCurve(context, run, curve, at, height, style) {
-  const values = run.memory.series[curve.name];
+function drawCurve(context, memory, curve, at, height, style) {
+  const values = memory.series[curve.name];
   const low = height - 3;
   const tall = MEMORY_CURVE_HEIGHT;
   context.beginPath();
@@ -292,7 +304,7 @@ function drawCurve(context, run, curve, at, height, style) {
   let begun = false;
   values.forEach((value, index) => {
     if (value < 0) return void (begun = false);
-    const [x, y] = [at(run.memory.time[index]), low - (value / curve.top) * tall];
+    const [x, y] = [at(memory.time[index]), low - (value / curve.top) * tall];
     if (begun) context.lineTo(x, y);
     else context.moveTo(x, y);
     begun = true;

@@ -8,7 +8,7 @@ const FEW_CALLS = 4; // calls of a function that are counted beside its name
 function positionText({ run, position }) {
   const line = position.line >= 0 ? ` · line ${run.lines[position.line].line}` : "";
   const step = stepText(run, position.event);
-  return visible(`event ${formatNumber(position.event)} (${formatNumber(position.event + 1)} of ${formatNumber(run.count)})${line}${step ? ` · ${step}` : ""} · ${eventName(run, position.event)}`);
+  return visible(`event ${formatNumber(position.event)} (${formatNumber(position.event + 1)} of ${formatNumber(run.count)})${line}${step ? ` · ${step}` : ""} · ${eventName(run, position.event)}${run.events.status[position.event] === ENDED_RAISED ? " · raised an error" : ""}`);
 }
 
 /** Why a move led nowhere; `included`: what the filters leave, or null. */

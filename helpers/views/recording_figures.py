@@ -69,17 +69,20 @@ def stage_description(recording: Recording) -> str:
 
 
 def memory_figure(recording: Recording, title: str = "Memory over the run") -> Figure:
-    """The memory series in MiB over milliseconds; curves not observed, or zero throughout, are left out."""
+    """The memory series in MiB over milliseconds, of several ranks a curve for each; curves not observed, or zero
+    throughout, are left out."""
     series = recording.memory()
-    time = series["milliseconds"].to_numpy(dtype=float)
+    ranks = [own for _, own in series.groupby("rank")] if "rank" in series else [series]
     with matplotlib.rc_context(STYLE):
         figure = new_figure(9.2, 4.2)
         axes = figure.add_subplot()
         for name, (colour, dashes, text) in MEMORY_COLOURS.items():
-            values = series[name]
-            if not _is_drawn(values):
+            if not _is_drawn(series[name]):
                 continue
-            axes.plot(time, _mebibytes(values), color=colour, linestyle=dashes, linewidth=2, label=text)
+            for place, own in enumerate(ranks):
+                time, values = own["milliseconds"].to_numpy(dtype=float), _mebibytes(own[name])
+                told = "_" * bool(place) + text  # matplotlib's legend leaves out what begins so
+                axes.plot(time, values, color=colour, linestyle=dashes, linewidth=2, label=told)
         _mark_steps(axes, recording)
         axes.set_ylim(0, axes.get_ylim()[1] * 1.12)  # room for the names of the marks
         axes.set_xlabel("milliseconds since the recording began")

@@ -276,10 +276,24 @@ test("memory curves with a GPU's: small ones on their own scale, values those of
   assert.deepEqual(curves.map((curve) => [curve.name, curve.ownScale, curve.top / mebi]), [
     ["resident", false, 1000], ["kv_cache", true, 2], ["cuda_allocated", false, 1000], ["cuda_reserved", false, 1000],
   ]); // parameters, 0 throughout, have no curve
-  assert.deepEqual(valuesAt(gpu, curves, 19).map((value) => value / mebi), [200, 0, 900, 1000]);
-  assert.deepEqual(valuesAt(gpu, curves, 25), [300 * mebi, 2 * mebi, null, 1000 * mebi]);
-  assert.deepEqual(valuesAt(gpu, curves, -1), [null, null, null, null]);
+  assert.deepEqual(valuesAt(gpu.memory, curves, 19).map((value) => value / mebi), [200, 0, 900, 1000]);
+  assert.deepEqual(valuesAt(gpu.memory, curves, 25), [300 * mebi, 2 * mebi, null, 1000 * mebi]);
+  assert.deepEqual(valuesAt(gpu.memory, curves, -1), [null, null, null, null]);
   assert.deepEqual(curvesOf(run).map((curve) => curve.name), expected.curves);
+});
+
+test("of several ranks, each has its own memory, whose samples are in the order of time", () => {
+  const copy = structuredClone(content);
+  const samples = run.memory.time.length;
+  const half = samples >> 1;
+  copy.ranks = { threads: copy.threads.map((_, thread) => thread % 2), memory_series: Array.from({ length: samples }, (_, at) => (at < half ? 0 : 1)) };
+  const merged = openRecording(copy, guide);
+  assert.equal(run.memories.length, 1);
+  assert.deepEqual(merged.memories.map((one) => one.time.length), [half, samples - half]);
+  for (const [name, values] of Object.entries(run.memory.series)) {
+    assert.deepEqual([...merged.memories[0].series[name], ...merged.memories[1].series[name]], [...values]);
+  }
+  assert.deepEqual(merged.rankOfThread, copy.ranks.threads);
 });
 
 test("own rises of memory add up to what the outermost calls gained", () => {
@@ -290,6 +304,17 @@ test("own rises of memory add up to what the outermost calls gained", () => {
   const titles = highlights.map((one) => one.title);
   for (const title of ["Greatest memory rise", "Prefill", "First decode step"]) assert.ok(titles.includes(title), title);
   assert.equal(titles.includes("Line by line"), expected.lines > 0);
+});
+
+test("an error that left the recording is where to begin: the innermost call that it went through", () => {
+  assert.ok(!highlightsOf(run, guide).some((one) => one.title === "Error"), "this run had none");
+  const failed = open();
+  const inner = failed.events.parent.findIndex((around) => around >= 0 && failed.events.parent[around] >= 0);
+  for (let event = inner; event >= 0; event = failed.events.parent[event]) failed.events.status[event] = 1;
+  assert.deepEqual(highlightsOf(failed, guide)[0], { title: "Error", text: `raised in ${eventName(failed, inner)}`, event: inner });
+  const caught = open();
+  caught.events.status[inner] = 1;
+  assert.ok(!highlightsOf(caught, guide).some((one) => one.title === "Error"), "what was caught within is none");
 });
 
 test("source is coloured without changing it, and its docstring found", () => {
