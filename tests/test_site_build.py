@@ -18,6 +18,7 @@ from helpers.site import SiteError, build, executions, players
 from tests.notebook_files import code_cell, markdown_cell, write
 from tests.sampling_pages import chain, disagreements, set_all
 from tests.site_tools import heading_problems, mount_explorers
+from tests.test_export import TABLES
 from tests.test_sampling_chain import random_settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
@@ -40,6 +41,8 @@ CELLS = (
     code_cell(LOAD.strip()),
     markdown_cell("## The player"),
     code_cell("step_through(recording)"),
+    code_cell("import pandas\nrecording.landmarks()"),
+    code_cell("pandas.DataFrame({'name': ['one', 'two'], 'number': [1.5, 20000.25]})"),
     markdown_cell("## The knobs\n\nSee the [KV cache](../docs/glossary.md#kv-cache)."),
     code_cell(f"explore_sampling(model, tokenizer, {PROMPT!r})"),
 )
@@ -93,6 +96,19 @@ def test_the_page_is_whole_and_its_text_is_text(opened, axe):
     assert "a <b>bold</b> & $x$ line" in opened.inner_text("main")
     assert opened.locator(".explorer-twin").count() == 2
     assert "No Python runs behind this page" in opened.inner_text(".what-this-is")
+
+
+def test_heads_stand_over_their_cells(opened):
+    tables = [table for table in opened.evaluate(TABLES) if {"calls", "number"} & set(table["heads"])]
+    assert len(tables) == 2
+    for table in tables:
+        assert [side for side in table["sides"] if len(set(side)) > 1] == []
+        assert {"right"} in [set(side) for side in table["sides"]], "numbers are there"
+
+
+def test_the_table_of_steps_fits_beside_the_sidebar(small_site, open_offline):
+    page = open_offline(small_site / "landmarks.html", small_site, width=1280)
+    assert page.locator(".scrolls").evaluate_all("all => all.filter((one) => one.scrollWidth > one.clientWidth)") == []
 
 
 def test_the_player_is_walked_by_keyboard(opened):

@@ -37,6 +37,7 @@ from helpers.site import (
     start_page,
     status_page,
 )
+from helpers.site.columns_style import columns_style
 from helpers.site.notebook_pages import NotebookPage
 from helpers.site.players import PlayerPage
 
@@ -101,6 +102,8 @@ def write_sources(
     present = {page.name for page in pages}
     _write(source / "docs" / "glossary.md", (DOCS / "glossary.md").read_text(encoding="utf-8"))
     shutil.copy(export.TEMPLATES / export.TEMPLATE / "scrolling.js", source / "_static" / "site.js")
+    style = (source / "_static" / "site.css").read_text(encoding="utf-8")
+    _write(source / "_static" / "site.css", f"{style}\n{columns_style('.bd-article')}\n")
     for picture in PICTURES:
         if not (DOCS / picture).is_file():
             raise SiteError(f"The start page shows docs/{picture}, and there is no such file.")

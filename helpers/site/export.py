@@ -23,6 +23,7 @@ from helpers.site import (
     picture_words,
     twins,
 )
+from helpers.site.columns_style import columns_style
 from helpers.site.notebook_pages import NotebookPage
 from helpers.whole_file import write_whole
 
@@ -30,8 +31,6 @@ TEMPLATES = Path(__file__).parent / "template"
 TEMPLATE = "tutorial"
 MOST_OF_A_CELL = 60
 """Characters of a cell's first line, where a problem names it."""
-MOST_COLUMNS = 24
-"""Of a table, that are aligned under their heads."""
 CONTENTS = "<!--contents-->"
 """Stands where the table of contents goes, which needs the finished headings."""
 GLOSSARY = ROOT / "docs" / "glossary.md"
@@ -162,20 +161,8 @@ def _style() -> str:
         for name in ("light", "dark")
     )
     own = (TEMPLATES / TEMPLATE / "style.css").read_text(encoding="utf-8")
-    return f"{light}\n@media screen and (prefers-color-scheme: dark) {{\n{dark}\n}}\n{own}\n{_columns_style()}"
-
-
-def _columns_style() -> str:
-    """Of each column, one by one: its head stands over numbers as they stand, and an empty one is not printed."""
-    table = "main table:not(.explorer *, :has([colspan], [rowspan]))"
-    rules = []
-    for place in range(1, MOST_COLUMNS + 1):
-        cell = f":nth-child({place})"
-        numbers = f'> tbody > tr > td{cell}[style*="text-align:right"]'
-        rules.append(f"{table}:has({numbers}) > thead > tr > th{cell} {{ text-align: right !important; }}")
-        empty = f"{table}:has(> tbody > tr):not(:has(> tbody > tr > {cell}:not(:empty)))"
-        rules.append(f"@media print {{ {empty} > * > tr > {cell} {{ display: none; }} }}")
-    return "\n".join(rules)
+    columns = columns_style("main")
+    return f"{light}\n@media screen and (prefers-color-scheme: dark) {{\n{dark}\n}}\n{own}\n{columns}"
 
 
 def _script() -> str:
