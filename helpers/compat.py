@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -134,6 +135,15 @@ def names_after_renaming(model: PreTrainedModel, keys: Iterable[str]) -> set[str
     renamings = [entry for entry in get_model_conversion_mapping(model) if isinstance(entry, WeightRenaming)]
     own = model.base_model_prefix, model.state_dict()
     return {rename_source_key(key, renamings, [], *own)[0] for key in keys}
+
+
+def continuous_batch_method() -> Callable | None:
+    """The method that runs one batch of continuous batching (`generate_batch`, paged caches); None where there is none.
+
+    transformers.generation.utils imports it, from 4.53 on; it is not imported for being looked for.
+    """
+    package = sys.modules.get("transformers.generation.continuous_batching")
+    return getattr(getattr(package, "ContinuousBatchingManager", None), "_generation_step", None)
 
 
 def cache_of_generate(model: PreTrainedModel, held: Cache | tuple | None) -> Cache | tuple | None:

@@ -36,7 +36,7 @@ from .probes.weights import WeightsProbe
 from .progress import GenerationProgress, is_watched
 from .recorder_settings import DEFAULT_LINES, DEFAULT_STEPS, DEFAULT_ZOOM, checked_zoom
 from .recording.columns import columns, event_columns, line_columns, rounded, value_columns
-from .recording.completeness import gaps, still_running, thread_gaps
+from .recording.completeness import gaps, still_running, thread_gaps, without_steps
 from .recording.recording import Recording
 from .recording.rows import LandmarkStatus
 
@@ -301,6 +301,7 @@ class Recorder(AbstractContextManager):
         found = [
             *self._unobserved.values(),
             *gaps(recording, self._tracker.new_tokens, self._weights.compiled, self._forwards_inside()),
+            *without_steps(self._tracker.batches),
             *thread_gaps(self._unseen_threads),
             *still_running(recording, threading.current_thread().name),
         ]

@@ -49,6 +49,25 @@ def test_one_step_per_new_token_and_no_false_alarm(model, settings):
     assert {int((modules["step"] == step).sum()) for step in range(NEW_TOKENS)} == {len(modules) // NEW_TOKENS}
 
 
+@pytest.mark.skipif(not hasattr(transformers, "ContinuousBatchingConfig"), reason="continuous batching is another")
+@pytest.mark.parametrize("zoom", [(), ("calls", "modules")])
+def test_continuous_batching_is_said_to_have_no_steps(model, zoom):
+    greedy = transformers.GenerationConfig(max_new_tokens=12, do_sample=False, eos_token_id=-1, pad_token_id=0)
+    small = transformers.ContinuousBatchingConfig(num_blocks=8, max_batch_tokens=32)  # else all memory that is free
+
+    def generated() -> list[list[int]]:
+        results = model.generate_batch(PROMPT.tolist(), greedy, small, progress_bar=False)
+        return [result.generated_tokens for result in results.values()]
+
+    plain = generated()
+    with pytest.warns(UserWarning, match="Continuous batching .* ran 12 batches"), record(*zoom) as recording:
+        assert generated() == plain
+    assert [len(tokens) for tokens in plain] == [12]
+    assert len(recording.warnings) == 1
+    assert (recording.modules()["path"] == "lm_head").sum() == 12
+    assert len(recording.steps()) == 0
+
+
 def test_assisted_decoding_takes_several_tokens_in_a_step(model, tiny_checkpoint):
     model.generation_config.eos_token_id = None  # in place of min_new_tokens, which 4.57 refuses here
     assistant = AutoModelForCausalLM.from_pretrained(tiny_checkpoint)

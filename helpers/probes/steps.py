@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 class _Generation:
     """The generate() call that is open in one thread."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, batches: int) -> None:
         self.number = number
+        self.batches = batches  # of continuous batching, before it
         self.step = NOT_OBSERVED
         self.began = 0  # when the step began
         self.token_finished = True
@@ -62,6 +63,7 @@ class StepTracker:
         self.rows: list[tuple[int, ...]] = []
         self.cache_rows: list[tuple[int, ...]] = []
         self.new_tokens: dict[int, int] = {}  # by generation: what its result holds more than its prompt
+        self.batches = 0  # of continuous batching, which has no steps
         self.problems: dict[str, str] = {}
         self._keep = keep
         self._memory = memory
@@ -96,7 +98,7 @@ class StepTracker:
         self._local.depth = getattr(self._local, "depth", 0) + 1
         if self._local.depth > 1:
             return
-        running = self._local.running = _Generation(self._next_number())
+        running = self._local.running = _Generation(self._next_number(), self.batches)
         thread = self._thread()
         thread.generation, thread.step = running.number, NOT_OBSERVED
         self._on_keep_change(True)
@@ -156,6 +158,10 @@ class StepTracker:
             running.cache = None if model_kwargs.get("cache_params") is not None else []  # Mamba's state: another thing
         self._set_cache_bytes(running, max(total(running.cache)[1], 0))
 
+    def batch_begins(self, _frame: types.FrameType) -> None:
+        """Continuous batching runs a batch: tokens of several requests, in a thread of its own."""
+        self.batches += 1
+
     @noting("generation steps")
     def token_chosen(self, frame: types.FrameType) -> None:
         """The stopping criteria are asked: the tokens of the step are at the end of their input_ids."""
@@ -191,6 +197,8 @@ class StepTracker:
 
     def _count_new_tokens(self, running: _Generation, value: object) -> None:
         """How many tokens generate() gave back, of each sequence; unknown after an exception."""
+        if self.batches > running.batches:
+            return  # continuous batching, whose result is without the prompt
         length = _length(getattr(value, "sequences", value))
         if length is not None:
             self.new_tokens[running.number] = length - (running.prompt or 0)

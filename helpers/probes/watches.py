@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import torch
 
 from .. import landmarks as landmark_table
+from ..compat import continuous_batch_method
 from ..events import RecordingError
 from ..process_group import own_rank
 from .collectives import collective_watches
@@ -118,6 +119,11 @@ class Watches:
             watch = self.by_code[id(code)]
             watch.boundary = True
             watch.on_enter, watch.on_exit = hooks
+        code = landmark_table.code_of(continuous_batch_method())
+        if code is not None:
+            watch = self._add(self._call_watch(code) if "calls" in self._zoom else Watch(code))
+            watch.boundary = True
+            watch.on_enter = tracker.batch_begins
 
     def inherited_forwards(self, kind: type[torch.nn.Module]) -> Iterator[Watch]:
         """The landmarks among the forwards that this class has overridden: its own may call them. A module's own

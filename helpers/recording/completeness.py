@@ -45,6 +45,17 @@ def gaps(
     return found
 
 
+def without_steps(batches: int) -> list[str]:
+    """What is not told of continuous batching, which ran this many batches."""
+    if not batches:
+        return []
+    return [
+        f'Continuous batching (generate_batch, cache_implementation="paged") ran {batches} '
+        f"{'batch' if batches == 1 else 'batches'}. These are no generation steps: their calls and modules are all "
+        "recorded, without a step; tokens, KV cache and sampling of them were not observed."
+    ]
+
+
 def still_running(recording: Recording, own_thread: str) -> list[str]:
     """Which other threads were in the middle of recorded calls when the recording ended."""
     is_open = recording.events["status"] == OPEN
