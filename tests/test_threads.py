@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, StoppingCriteria, StoppingCriteri
 from helpers import record
 from helpers.events import KINDS, RecordingError
 from helpers.probes.calls import backend
+from helpers.probes.describe import Describer
 from helpers.probes.watch import Watch
 from helpers.recording import perfetto
 
@@ -291,7 +292,8 @@ def test_steps_begin_and_end_while_other_threads_find_functions():
     def finder(code):
         return Watch(code, lambda frame: (0, -1, 0)) if code.co_filename == "found.py" else None
 
-    probe = backend()([], [], SimpleNamespace(description_of_one=lambda *_: 0), None, time.perf_counter_ns, finder)
+    describer = SimpleNamespace(description_of_one=lambda *_: 0, modes=Describer.modes)
+    probe = backend()([], [], describer, None, time.perf_counter_ns, finder)
 
     def call_new_functions():
         for _ in range(500):
