@@ -107,7 +107,7 @@ def test_an_interrupted_cell_keeps_its_recording(shell):
 
 def test_a_syntax_error_runs_nothing(shell, capsys):
     shell.user_ns["recording"] = "earlier"
-    result = run(shell, "%%record\ngenerate(\n")
+    result = run(shell, "%%record\nx = = 1\n")
     assert isinstance(result.error_in_exec, SyntaxError)
     assert shell.user_ns["recording"] == "earlier"
     assert "SyntaxError" in capsys.readouterr().out
