@@ -33,13 +33,13 @@ print(json.dumps(told))
 
 
 def run(folder: Path, settings: dict[str, str], *models: str) -> dict[str, list | str]:
-    """For each model parameters, file pages and notes, or the error, as a new process finds them."""
+    """For each model parameters, file pages and notes, or the error, as a new process finds them; `stderr` beside."""
     found = subprocess.run(
         [sys.executable, "-c", SCRIPT, *models],
         cwd=ROOT, env={**os.environ, "HF_HOME": str(folder), **settings}, capture_output=True, text=True, timeout=180,
     )  # fmt: skip
     assert found.returncode == 0, found.stderr
-    return json.loads(found.stdout.splitlines()[-1])
+    return json.loads(found.stdout.splitlines()[-1]) | {"stderr": found.stderr}
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
@@ -152,3 +152,13 @@ def test_offline_without_a_cache_is_one_clear_error(offline):
     assert "nor complete in the Hub cache" in offline[ABSENT]
     assert "HF_HUB_OFFLINE is set" in offline[ABSENT]
     assert offline[ABSENT].endswith("or give another model")
+
+
+def test_a_hub_that_does_not_answer_is_asked_once(checkpoint, tmp_path):
+    """huggingface_hub tries again five times, and tells of each on stderr."""
+    hub_cache.write(checkpoint, tmp_path / "hub", MODEL)
+    nobody = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1"}
+    found = run(tmp_path, nobody, MODEL, ABSENT)
+    assert found[MODEL][0] == forecast(checkpoint, dtype="float32", prompt_tokens=2, new_tokens=1).parameters
+    assert "the Hub cannot be reached" in found[ABSENT]
+    assert "Retry" not in found["stderr"]

@@ -16,6 +16,7 @@ from helpers.checkpoints import demo_build, stored, tiny_build
 from helpers.checkpoints.choice import checked_model
 from helpers.checkpoints.error import CheckpointError
 from helpers.checkpoints.hub_errors import plain_hub_errors
+from helpers.checkpoints.hub_reach import hub_answers
 
 __all__ = ["CheckpointError", "cache_folder", "chosen", "chosen_folder", "demo", "demo_is_built", "tiny"]
 
@@ -86,7 +87,8 @@ def chosen_folder() -> Path:
     # in a folder of their own
     wanted, elsewhere = ["*.json", "*.model", "model*.safetensors"], ["*/*"]
     with plain_hub_errors(model):
-        return Path(snapshot_download(model, allow_patterns=wanted, ignore_patterns=elsewhere))
+        patterns = {"allow_patterns": wanted, "ignore_patterns": elsewhere}
+        return Path(snapshot_download(model, local_files_only=not hub_answers(), **patterns))
 
 
 def _demo_folder() -> Path:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from helpers import safetensors_header
 from helpers.checkpoints.error import CheckpointError
-from helpers.checkpoints.hub_errors import USE_DEMO, plain_hub_errors
+from helpers.checkpoints.hub_errors import USE_DEMO, out_of_reach, plain_hub_errors
+from helpers.checkpoints.hub_reach import hub_answers
 from helpers.checkpoints.hub_weights import PICKLED_WEIGHTS, check_weights_on_hub
 
 GENERATING_ARCHITECTURES = ("ForCausalLM", "LMHeadModel")
@@ -111,10 +112,13 @@ def _checked_hub_id(model: str) -> str:
             f"TRACE_MODEL={model!r} is neither a folder of this machine nor a Hub id (owner/name): correct "
             f"it, {USE_DEMO}"
         ) from None
+    reached = hub_answers()
     with plain_hub_errors(model):
-        config_file = Path(hf_hub_download(model, "config.json"))
+        config_file = Path(hf_hub_download(model, "config.json", local_files_only=not reached))
     _check_causal_lm(model, config_file)
     if not _weights_in_cache(config_file.parent):
+        if not reached:
+            raise CheckpointError(out_of_reach(model))
         check_weights_on_hub(model)
     return model
 

@@ -33,7 +33,7 @@ def plain_hub_errors(model: str, *, missing_file_is_error: bool = True, otherwis
             f"if it is private, log in with `hf auth login` or set HF_TOKEN, {otherwise}"
         ) from error
     except errors.LocalEntryNotFoundError as error:
-        raise CheckpointError(_out_of_reach(model, otherwise)) from error
+        raise CheckpointError(out_of_reach(model, otherwise)) from error
     except errors.EntryNotFoundError as error:
         if not missing_file_is_error:
             raise
@@ -47,10 +47,11 @@ def plain_hub_errors(model: str, *, missing_file_is_error: bool = True, otherwis
                 f"{model} could not be written to the Hub cache ({constants.HF_HUB_CACHE}): "
                 f"{os.strerror(error.errno)}. Make room there, or set HF_HOME to another folder, {otherwise}"
             ) from error
-        raise CheckpointError(_out_of_reach(model, otherwise)) from error
+        raise CheckpointError(out_of_reach(model, otherwise)) from error
 
 
-def _out_of_reach(model: str, otherwise: str) -> str:
+def out_of_reach(model: str, otherwise: str = USE_DEMO) -> str:
+    """Why a Hub id that is not cached whole cannot be had, and what to do."""
     from huggingface_hub import constants
 
     why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the Hub cannot be reached"

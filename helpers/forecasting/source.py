@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 from helpers import safetensors_header
 from helpers.checkpoints import choice
 from helpers.checkpoints.error import CheckpointError
-from helpers.checkpoints.hub_errors import plain_hub_errors
+from helpers.checkpoints.hub_errors import out_of_reach, plain_hub_errors
+from helpers.checkpoints.hub_reach import hub_answers
 from helpers.probes.load_rows import DTYPES
+from helpers.tables import format_bytes
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -65,6 +67,8 @@ def read(model: str | Path | PretrainedConfig) -> Source:
     if isinstance(model, PretrainedConfig):
         _check_not_quantised(type(model).__name__, getattr(model, "quantization_config", None))
         return Source(type(model).__name__, model, None, "a config alone: no stored weights were read")
+    if not str(model).strip():
+        raise CheckpointError("no model is named: give a folder, a config.json, a Hub id or the name of a shape")
     path = Path(model).expanduser()
     if path.is_file():
         return Source(str(model), _config(path), None, "a config alone: no stored weights were read")
@@ -78,8 +82,8 @@ def read(model: str | Path | PretrainedConfig) -> Source:
 
 
 def _from_folder(name: str, folder: Path) -> Source:
-    config = _config(folder / "config.json")
     files = safetensors_header.shard_files(folder)
+    config = _config(folder / "config.json", files)
     if not files:
         return Source(name, config, None, f"{folder} holds no safetensors file: the stored dtype was not observed")
     return Source(name, config, tuple(_stored(files)))
@@ -92,7 +96,7 @@ def _stored(files: Iterable[Path]) -> Iterable[StoredWeight]:
             yield StoredWeight(tensor.name, dtype, tensor.shape, tensor.nbytes, file.name)
 
 
-def _config(path: Path) -> PretrainedConfig:
+def _config(path: Path, files: Sequence[Path] = ()) -> PretrainedConfig:
     from transformers import CONFIG_MAPPING, AutoConfig
 
     if not path.is_file():
@@ -104,9 +108,14 @@ def _config(path: Path) -> PretrainedConfig:
         raise CheckpointError(f"{path} is no model configuration ({type(error).__name__}: {error})") from error
     if model_type is None:
         raise CheckpointError(f"{path} does not say its model_type: fetch it again, {ANOTHER}")
+    if model_type not in CONFIG_MAPPING and values.get("auto_map"):
+        raise CheckpointError(
+            f"{path} has model_type {model_type!r}, whose code comes with the checkpoint (trust_remote_code) and is "
+            "not run here: give another model"
+        )
     if model_type not in CONFIG_MAPPING:
         raise CheckpointError(f"{path} has model_type {model_type!r}, which the installed transformers does not know")
-    _check_not_quantised(path, values.get("quantization_config"))
+    _check_not_quantised(path, values.get("quantization_config"), files)
     if "text_config" not in values:  # published ones leave out what is their class's default, as Gemma 3's does
         _check_sizes(path, values, CONFIG_MAPPING[model_type])
     try:
@@ -115,9 +124,17 @@ def _config(path: Path) -> PretrainedConfig:
         raise CheckpointError(f"{path} is refused by transformers: {' '.join(str(error).split())}") from error
 
 
-def _check_not_quantised(where: Path | str, quantization: object) -> None:
-    if quantization:
-        raise CheckpointError(f"{where} is of a quantised checkpoint: its memory is not forecast, {ANOTHER}")
+def _check_not_quantised(where: Path | str, quantization: object, files: Sequence[Path] = ()) -> None:
+    """The classes of a quantised model are of the package that quantised it, which may not be here."""
+    if not quantization:
+        return
+    method = quantization.get("quant_method") if isinstance(quantization, dict) else None
+    stored = [file for file in files if file.is_file()]
+    held = f" Its files hold {format_bytes(sum(one.nbytes for one in _stored(stored)))} of tensors." if stored else ""
+    raise CheckpointError(
+        f"{where} is of a quantised checkpoint ({method or 'by a method that it does not name'}), of which neither "
+        f"weights nor activations in memory are forecast.{held} Give the checkpoint that it was made from, {ANOTHER}"
+    )
 
 
 def _check_sizes(path: Path, values: dict, config_class: type[PretrainedConfig]) -> None:
@@ -146,13 +163,16 @@ def _from_hub(model: str) -> Source:
         raise CheckpointError(
             f"{model!r} is neither a folder of this machine nor a Hub id (owner/name): correct it, {ANOTHER}"
         ) from None
+    reached = hub_answers()
     with plain_hub_errors(model, otherwise=ANOTHER):
-        config_file = Path(hf_hub_download(model, "config.json"))
+        config_file = Path(hf_hub_download(model, "config.json", local_files_only=not reached))
     config = _config(config_file)
     files = safetensors_header.shard_files(config_file.parent)
     if files and all(file.is_file() for file in files):
         return Source(model, config, tuple(_stored(files)))
     try:
+        if not reached:
+            raise CheckpointError(out_of_reach(model, ANOTHER))
         return Source(model, config, tuple(_stored_on_hub(model)))
     except CheckpointError as error:
         return Source(model, config, None, f"the headers of its weights were not read: {error}")
