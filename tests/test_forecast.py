@@ -1,16 +1,20 @@
 """The forecast: what it reads, how it splits over devices, what it refuses, and what it says that it does not know."""
 
 import json
+import shutil
 
 import pytest
+import torch
 import transformers
 from accelerate import init_empty_weights
-from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, MistralConfig
 
 from helpers import compat, forecast
 from helpers.checkpoints.error import CheckpointError
 from helpers.devices import DeviceError
 from helpers.forecasting.settings import ForecastError
+from helpers.safetensors_header import read_header, shard_files
+from helpers.tables import format_bytes
 
 SMALL = {
     "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4,
@@ -135,7 +139,11 @@ def test_a_checkpoint_of_another_class_is_told():
         ({"vocab_size": "many"}, "vocab_size='many', which is no size"),
         ({"model_type": None}, "does not say its model_type"),
         ({"model_type": "frobnicate"}, "'frobnicate', which the installed transformers does not know"),
-        ({"quantization_config": {"quant_method": "gptq"}}, "quantised checkpoint"),
+        (
+            {"quantization_config": {"quant_method": "gptq"}},
+            r"quantised checkpoint \(gptq\), of .* give another model",
+        ),
+        ({"model_type": "own", "auto_map": {"AutoConfig": "c.C"}}, "whose code comes with the checkpoint"),
     ],
 )
 def test_a_config_that_does_not_say_enough_is_refused(tiny_checkpoint, tmp_path, change, says):
@@ -145,6 +153,23 @@ def test_a_config_that_does_not_say_enough_is_refused(tiny_checkpoint, tmp_path,
     with pytest.raises(CheckpointError, match=says) as error:
         forecast(tmp_path)
     assert str(tmp_path) in str(error.value)
+
+
+def test_a_quantised_checkpoint_is_told_with_what_its_files_hold(tiny_checkpoint, tmp_path):
+    folder = shutil.copytree(tiny_checkpoint, tmp_path / "quantised")
+    values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    values["quantization_config"] = {"quant_method": "fp8"}
+    (folder / "config.json").write_text(json.dumps(values), encoding="utf-8")
+    stored = sum(tensor.nbytes for file in shard_files(folder) for tensor in read_header(file))
+    with pytest.raises(CheckpointError) as told:
+        forecast(folder)
+    assert "(fp8), of which neither weights nor activations in memory are forecast" in str(told.value)
+    assert f"Its files hold {format_bytes(stored)} of tensors" in str(told.value)
+
+
+def test_no_model_at_all_is_told():
+    with pytest.raises(CheckpointError, match="no model is named"):
+        forecast(" ")
 
 
 def test_a_size_that_follows_from_the_others_is_not_asked_for(tiny_checkpoint, tmp_path):
@@ -175,7 +200,7 @@ def test_missing_and_damaged_files_are_named(tiny_checkpoint, tmp_path):
 
 
 def test_a_config_that_the_library_cannot_build_is_an_error():
-    with pytest.raises(ForecastError, match="cannot build a causal language model from this T5Config"):
+    with pytest.raises(ForecastError, match=r"has no causal language model for model_type 't5' \(an encoder-decoder"):
         forecast(transformers.T5Config())
 
 
@@ -199,13 +224,95 @@ def test_other_bad_options_are_refused(small):
 
 
 def test_an_architecture_without_a_cache_of_known_layout_is_told_as_not_known():
-    found = forecast(transformers.MambaConfig(hidden_size=64, num_hidden_layers=2, vocab_size=100), dtype="float32")
+    found = forecast(transformers.BertConfig(**SMALL | {"num_hidden_layers": 2}), prompt_tokens=8)
     assert found.kv_cache is None
-    assert any("KV cache not known" in note for note in found.notes)
+    assert "KV cache not known: it gives no KV cache" in found.notes
     assert found.fits is None
     assert "KV cache     not known" in str(found)
     assert "at least" in found.on("cpu").sentence()
     assert found.weights > 0
+
+
+STATES = {
+    "MambaConfig": {},
+    "JambaConfig": {"attn_layer_offset": 1, "attn_layer_period": 2, "use_mamba_kernels": False},
+    "Qwen3NextConfig": {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "head_dim": 16},
+}
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_a_state_in_place_of_keys_and_values_is_counted_as_a_real_run_has_it(name):
+    if compat.transformers_version() < (5, 23):
+        pytest.skip("its cache has another layout there")
+    config = getattr(transformers, name)(**SMALL | STATES[name])
+    found = forecast(config, dtype="bfloat16", prompt_tokens=9, new_tokens=4)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).eval()
+    key, cache = "cache_params" if name == "MambaConfig" else "past_key_values", None
+    with torch.no_grad():
+        for tokens in (9, 1, 1, 1):  # the last token is chosen, and never goes through the model
+            output = model(torch.ones((1, tokens), dtype=torch.long), use_cache=True, **({key: cache} if cache else {}))
+            cache = output[key]
+    held = [getattr(layer, part, None) for layer in cache.layers for part in ("keys", "values")]
+    for layer in cache.layers:
+        for part in ("conv_states", "recurrent_states"):
+            held += getattr(layer, part, {}).values()
+    assert found.kv_cache == sum(tensor.nbytes for tensor in held if tensor is not None) > 0
+    assert any("keep one in place of keys and values" in note for note in found.notes)
+    assert found.fits is True
+
+
+@pytest.mark.skipif(compat.transformers_version() < (5, 23), reason="its cache has another layout there")
+def test_a_state_of_a_rehearsal_in_another_dtype_is_told_to_be_at_most():
+    """It is in float32 in part, also where the model is not."""
+    config = transformers.JambaConfig(**SMALL | STATES["JambaConfig"])
+    found = forecast(config, dtype="float32", prompt_tokens=9, new_tokens=4)
+    scaled = [note for note in found.notes if "scaled from bfloat16" in note]
+    if scaled:  # a torch whose fake tensors know float32 does not
+        assert scaled[0].startswith("activations, logits and the state of layers without keys and values at most: ")
+
+
+def test_a_model_that_reads_images_is_forecast_whole_and_said_to_be_run_on_text():
+    vision = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
+              "image_size": 28, "patch_size": 14}  # fmt: skip
+    text = transformers.LlamaConfig(**SMALL)
+    config = transformers.LlavaConfig(vision_config=transformers.CLIPVisionConfig(**vision), text_config=text)
+    found = forecast(config, dtype="float32", prompt_tokens=9, new_tokens=4)
+    with torch.device("meta"):
+        model = transformers.LlavaForConditionalGeneration(config)
+    assert found.weights == sum(parameter.numel() * 4 for parameter in model.parameters())
+    assert found.kv_cache == forecast(text, dtype="float32", prompt_tokens=9, new_tokens=4).kv_cache
+    assert any("LlavaForConditionalGeneration reads images too" in note for note in found.notes)
+
+
+def test_a_model_that_reads_values_while_it_is_built_is_forecast():
+    """Gemma 3's part for images does; from_pretrained builds it on the meta device."""
+    config = transformers.Gemma3Config(
+        text_config=SMALL | {"head_dim": 16, "vocab_size": 100, "sliding_window": 8},
+        vision_config={"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
+                       "image_size": 28, "patch_size": 14}, mm_tokens_per_image=4,
+    )  # fmt: skip
+    found = forecast(config, dtype="float32", prompt_tokens=9, new_tokens=4)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    model.tie_weights()
+    assert found.weights == sum(parameter.numel() * 4 for parameter in model.parameters())
+    assert found.tied == {"lm_head.weight": "model.language_model.embed_tokens.weight"}
+    assert found.fits is True
+
+
+def test_why_a_rehearsal_ended_is_told_before_the_error_of_the_library(small, monkeypatch):
+    def stops(self, *given, **named):
+        raise IndexError("list index out of range")
+
+    monkeypatch.setattr(LlamaForCausalLM, "forward", stops)
+    notes = forecast(small).notes
+    assert any(
+        note.startswith(
+            "activations not known: the library's code for this model does not run on tensors without memory"
+        )
+        and "IndexError: list index out of range" in note
+        for note in notes
+    )
 
 
 @pytest.mark.skipif(compat.transformers_version() < (5,), reason="before 5.0 experts are chosen by values")

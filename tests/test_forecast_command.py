@@ -27,7 +27,7 @@ def test_llama_2_7b_in_float32_is_refused_on_24_gb(llama_2_7b, capsys):
     assert "6,738,415,616" in out
     assert "weights      25.1 GiB" in out
     assert "DOES NOT FIT" in out
-    assert "dtype=float16 or bfloat16 in place of float32: about 12.9 GiB" in out
+    assert "--dtype float16: in place of float32 (or bfloat16, which takes as much): cuda:0: needs 12.9 GiB" in out
 
 
 def test_llama_2_7b_in_float16_is_accepted_on_24_gb(llama_2_7b, capsys):
@@ -35,7 +35,7 @@ def test_llama_2_7b_in_float16_is_accepted_on_24_gb(llama_2_7b, capsys):
     assert status == 0
     assert "6,738,415,616" in out
     assert "weights      12.6 GiB" in out
-    assert "0.5 MiB per token" in out
+    assert "512.0 KiB per token" in out
     assert "cuda:0: needs 12.9 GiB of 22.4 GiB free: fits" in out
 
 
@@ -70,10 +70,15 @@ def test_without_a_gpu_option_it_is_for_the_device_of_the_notebooks(tiny_checkpo
     [
         (("--gpu", "24 parsecs"), "'24 parsecs' is no size of memory"),
         (("--gpu=-5GB",), "'-5GB' is no size of memory"),
-        (("--dtype", "float4"), "dtype='float4' is not known"),
-        (("--device-map", "cuda:99"), "device_map='cuda:99'"),
-        (("--new-tokens", "0"), "new_tokens=0: give a whole number above 0"),
-        (("--cache", "quantized"), "cache='quantized' is not forecast"),
+        (("--dtype", "float4"), "--dtype 'float4' is not known"),
+        (("--device-map", "cuda:99"), "--device-map 'cuda:99'"),
+        (("--device-map", "cuda:99"), "--gpu 24GB, once for each GPU, forecasts for one that is not here"),
+        (("--new-tokens", "0"), "--new-tokens 0: give a whole number above 0"),
+        (("--cache", "quantized"), "--cache 'quantized' is not forecast"),
+        (("--gpu", "24"), "--gpu: '24' is no size of memory"),
+        (("--device-map", "auto", "--max-memory", "24GB"), "--max-memory 24GB: write DEVICE=SIZE"),
+        (("--device-map", "auto", "--max-memory", "0=24"), "--max-memory: '24' is no size of memory"),
+        (("--max-memory", "cpu=24GB"), "--max-memory is for an automatic --device-map"),
     ],
 )
 def test_bad_options_are_one_clear_error(tiny_checkpoint, capsys, arguments, says):
@@ -84,8 +89,21 @@ def test_bad_options_are_one_clear_error(tiny_checkpoint, capsys, arguments, say
 
 
 def test_what_cannot_be_told_has_a_status_of_its_own(tmp_path, capsys):
-    config = {"model_type": "mamba", "hidden_size": 64, "num_hidden_layers": 2, "vocab_size": 100}
+    config = {
+        "model_type": "bert", "hidden_size": 64, "num_hidden_layers": 2, "vocab_size": 100, "num_attention_heads": 2,
+        "intermediate_size": 64, "max_position_embeddings": 64,
+    }  # fmt: skip
     (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
     status, out, _ = run(capsys, str(tmp_path), "--gpu", "1GB", "--dtype", "float32", "--prompt-tokens", "4")
     assert status == 4
     assert "KV cache not known" in out
+
+
+def test_advice_is_in_flags_that_can_be_followed(llama_2_7b, capsys):
+    given = (llama_2_7b, "--dtype", "float16", "--gpu", "10GB")
+    status, out, _ = run(capsys, *given)
+    assert status == 3
+    flags = [line.removeprefix("  - ").partition(": ")[0].split() for line in out.splitlines() if "  - --" in line]
+    assert any("--max-memory" in one for one in flags)
+    for one in flags:
+        assert run(capsys, *given, *one)[0] == 0, one

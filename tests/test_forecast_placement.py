@@ -1,6 +1,5 @@
 """How a forecast splits over devices, what it advises, and what the load itself takes."""
 
-import re
 from dataclasses import replace
 
 import pytest
@@ -50,9 +49,9 @@ def test_what_would_make_it_fit_is_tried_in_figures(small):
     device = whole.on("cuda:0")
     budget = device.needed - device.phases["decode"]["kv_cache"] // 2
     found = forecast(small, dtype="float32", device_map="cuda:0", memory={"cuda:0": budget}, prompt_tokens=4000)
-    advice = " ".join(found.advice)
-    assert "dtype=float16 or bfloat16 in place of float32" in advice
-    assert "put it on cpu" in advice
+    advice = " ".join(map(str, found.advice))
+    assert 'dtype="float16": in place of float32 (or bfloat16, which takes as much): cuda:0: needs' in advice
+    assert 'device_map="cpu": cpu: needs' in advice
     assert 'device_map="auto"' not in advice  # all weights together are less than what is short
     half = forecast(small, dtype="float16", device_map="cuda:0", memory={"cuda:0": budget}, prompt_tokens=4000)
     assert half.fits is True
@@ -65,18 +64,22 @@ def test_a_few_weights_too_many_can_stay_in_main_memory():
         return forecast(larger, dtype="float16", device_map="cuda:0", memory={"cuda:0": size}, prompt_tokens=8)
 
     size = on_card("1GB").on("cuda:0").needed - 3 * MEBIBYTE
-    (advised,) = (text for text in on_card(size).advice if text.startswith('device_map="auto", max_memory='))
-    limits = {
-        int(key) if key.isdigit() else key.strip('"'): int(room)
-        for key, room in re.findall(r'(\d+|"cpu"): (\d+)', advised.partition("}")[0])
-    }
+    (advised,) = (one for one in on_card(size).advice if "max_memory" in one.options)
+    limits = advised.options["max_memory"]
+    assert str(advised).startswith(f'device_map="auto", max_memory={{0: {limits[0]}, "cpu": {limits["cpu"]}}}: ')
     with init_empty_weights():
         model = LlamaForCausalLM(larger).to(torch.float16)
     chosen = compat.automatic_device_map(model, "auto", limits, torch.float16)
     followed = forecast(larger, dtype="float16", device_map=dict(chosen), memory={"cuda:0": size}, prompt_tokens=8)
     assert set(chosen.values()) == {0, "cpu"}
     assert followed.fits is True
-    assert f"{format_bytes(followed.on('cpu').parameters)} of the weights then stay in main memory" in advised
+    assert f"{format_bytes(followed.on('cpu').parameters)} of the weights then stay in main memory" in str(advised)
+    by_itself = forecast(
+        larger, dtype="float16", memory={"cuda:0": size}, prompt_tokens=8, **advised.options
+    )  # as from_pretrained takes it
+    assert [row.phases for row in by_itself.devices] == [row.phases for row in followed.devices]
+    assert by_itself.fits is True
+    assert any("stay in main memory, and move to cuda:0 for each token" in note for note in by_itself.notes)
 
 
 def test_a_batch_is_of_prompts_of_one_length(small):
@@ -93,9 +96,9 @@ def test_fewer_tokens_that_the_advice_names_do_fit(small):
 
     whole = on_card(100, "1GB").on("cuda:0")
     found = on_card(100, whole.needed - whole.phases["decode"]["kv_cache"] // 2)
-    named = next(text for text in found.advice if "tokens" in text)
-    assert named.startswith("at most about 1,0")
-    assert named.endswith("in place of 2,099")
+    named = next(one for one in found.advice if "new_tokens" in one.options)
+    assert 900 < named.options["new_tokens"] < 1000
+    assert str(named).endswith("in place of 2,000 new tokens")
 
 
 def on_card(config, size, prompt_tokens, new_tokens):
@@ -111,14 +114,12 @@ def test_a_full_window_is_not_said_to_shrink():
     whole = on_card(config, "1GB", 100, 2000).on("cuda:0")
     size = whole.needed - whole.phases["decode"]["kv_cache"] // 2
     found = on_card(config, size, 100, 2000)
-    named = next(text for text in found.advice if "tokens" in text)
+    named = next(one for one in found.advice if "new_tokens" in one.options).options
     if compat.transformers_version() < (4, 57):  # every position is kept there
-        assert named.startswith("at most about 1,0")
-    count = int(re.search(r"about ([\d,]+) tokens", named)[1].replace(",", ""))
-    prompt = min(count, 100)
-    assert on_card(config, size, prompt, max(count - prompt, 1)).fits is True
+        assert 900 < named["new_tokens"] < 1000
+    assert on_card(config, size, **{"prompt_tokens": 100} | named).fits is True
     if compat.transformers_version() >= (4, 57):
-        assert count < 256
+        assert 100 + named["new_tokens"] < 256
 
 
 def test_tokens_beyond_a_window_are_not_what_does_not_fit():
@@ -140,10 +141,71 @@ def test_a_prompt_that_is_too_long_is_what_is_named(small, share):
     least = on_card(small, "1GB", 1, 1).on("cuda:0").needed  # a part of the activations is there for one token too
     size = int(least + share * (whole.held("prefill") - least))
     found = on_card(small, size, 2000, 2000)
-    named = next(text for text in found.advice if "tokens" in text)
-    assert named.startswith("a prompt of at most about")
-    count = int(named.split()[6].replace(",", ""))
-    assert on_card(small, size, count, 1).fits is True
+    named = next(one for one in found.advice if "prompt_tokens" in one.options)
+    assert named.options["prompt_tokens"] < 2000
+    assert on_card(small, size, **{"new_tokens": 2000} | named.options).fits is True
+    assert "in place of 2,000 prompt" in str(named)
+
+
+def test_each_means_fits_when_it_is_followed_by_all_devices_at_once(small):
+    """Three devices that are short by different amounts: what helps one of them is no help."""
+    given = {"dtype": "float32", "prompt_tokens": 300, "new_tokens": 300, "batch": 8}
+    given["device_map"] = {"model": "cuda:0", "lm_head": "cuda:1"}
+
+    def on_cards(first, second, **changes):
+        return forecast(small, **given | {"memory": {0: first, 1: second, "cpu": "1KB"}} | changes)
+
+    whole = on_cards("1GB", "1GB")
+    caches = whole.on("cuda:0").phases["decode"]["kv_cache"]
+    found = on_cards(whole.on("cuda:0").needed - caches // 2, whole.on("cuda:1").needed - 1000)
+    assert found.fits is False
+    assert {"new_tokens", "prompt_tokens", "batch", "dtype"} & {name for one in found.advice for name in one.options}
+    sizes = [found.on(f"cuda:{number}").free for number in (0, 1)]
+    for one in found.advice:
+        assert not one.options or on_cards(*sizes, **one.options).fits is True, str(one)
+
+
+def test_fewer_prompts_at_once_are_named_where_they_fit(small):
+    whole = forecast(small, dtype="float16", device_map="cuda:0", memory={0: "1GB"}, batch=8, prompt_tokens=200)
+    device = whole.on("cuda:0")
+    size = device.needed - device.phases["decode"]["kv_cache"] // 2
+    given = {"dtype": "float16", "device_map": "cuda:0", "memory": {0: size, "cpu": "1KB"}, "prompt_tokens": 200}
+    (advised,) = (one for one in forecast(small, batch=8, **given).advice if "batch" in one.options)
+    assert 1 <= advised.options["batch"] < 8
+    assert str(advised).endswith("at once in place of 8")
+    assert forecast(small, **advised.options, **given).fits is True
+
+
+def test_a_dtype_that_is_tried_leaves_the_config_as_it_was(small):
+    """A model writes its dtype into its config, and without a dtype the config's is taken."""
+    alone = forecast(small, device_map="cuda:0", memory={0: "1KB"})
+    assert alone.dtype == forecast(small, device_map="cuda:0", memory={0: "1KB"}).dtype == "float32"
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"device_map": "cpu", "max_memory": {"cpu": "1GB"}}, "max_memory is for an automatic device_map"),
+        ({"device_map": "auto", "max_memory": {"cpu": "24"}}, "max_memory: '24' is no size"),
+        ({"device_map": "auto", "max_memory": {"gpu": "1GB"}}, "max_memory: 'gpu' is no device"),
+        ({"device_map": "auto", "max_memory": ["1GB"]}, "max_memory=.*give sizes by device"),
+        ({"memory": "24GB"}, "memory='24GB': give sizes by device"),
+    ],
+)
+def test_max_memory_that_makes_no_sense_is_refused(small, given, says):
+    with pytest.raises(ForecastError, match=says):
+        forecast(small, **given)
+
+
+def test_max_memory_of_a_gpu_that_is_not_there_is_refused(small):
+    with pytest.raises(DeviceError, match=r"max_memory='cuda:5'.*memory=\{.* forecasts for one"):
+        forecast(small, device_map="auto", max_memory={5: "1GB"})
+
+
+def test_disk_as_a_word_is_refused_as_by_a_load(small):
+    with pytest.raises(DeviceError, match="takes disk in a map only"):
+        forecast(small, device_map="disk")
+    assert forecast(small, device_map={"": "disk"}).on("disk").parameters > 0
 
 
 def test_a_load_to_a_gpu_goes_through_file_pages_of_main_memory(tmp_path, small):
@@ -297,6 +359,11 @@ def test_a_gpu_that_does_not_answer_beside_one_that_is_short(small):
     memory = {"cuda:0": 1_000, "cuda:1": 10**9}
     found = forecast(small, dtype="float32", device_map={"model": "cuda:0", "lm_head": "cuda:1"}, memory=memory)
     rows = tuple(replace(row, free=None) if row.device == "cuda:1" else row for row in found.devices)
-    told = advice(replace(found, devices=rows), lambda device, positions: 0, lambda limits: pytest.fail("tried"))
+
+    def tried(changes):
+        assert "max_memory" not in changes
+        return found
+
+    told = advice(replace(found, devices=rows), lambda device, positions: 0, tried)
     assert told
-    assert not any("max_memory" in text for text in told)
+    assert not any("max_memory" in one.options for one in told)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 
 FITS, DOES_NOT_FIT, NOT_KNOWN = 0, 3, 4
@@ -36,6 +37,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MAP",
         help="cpu, cuda:0, auto …; without it the GPUs that --gpu names, else the device that the notebooks choose",
     )
+    parser.add_argument(
+        "--max-memory",
+        metavar="DEVICE=SIZE",
+        action="append",
+        default=[],
+        help="what of a device --device-map auto may fill with weights, such as 0=20GB or cpu=8GiB; give it once for "
+        "each device, and devices that are not named get nothing",
+    )
     parser.add_argument("--prompt-tokens", type=int, default=PROMPT_TOKENS, metavar="N")
     parser.add_argument("--new-tokens", type=int, default=NEW_TOKENS, metavar="N")
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="how many prompts at once")
@@ -44,24 +53,55 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def command(options: argparse.Namespace) -> int:
-    """Print the forecast; return the exit status."""
+    """Print the forecast; return the exit status. Raises what forecast() does, in the spelling of the command line."""
+    from helpers.devices import DeviceError
+    from helpers.forecasting.settings import ForecastError
+
+    try:
+        found = _forecast(options)
+    except (ForecastError, DeviceError) as error:
+        raise type(error)(_with_flags(str(error))) from error
+    print(found.summary(as_flags=True))
+    if options.figure:
+        _write_figure(found, options.figure)
+    return {True: FITS, False: DOES_NOT_FIT, None: NOT_KNOWN}[found.fits]
+
+
+def _forecast(options: argparse.Namespace):
     from helpers.forecasting.forecast import forecast
+    from helpers.forecasting.settings import ForecastError
 
     memory = {f"cuda:{number}": size for number, size in enumerate(options.gpu)}
-    found = forecast(
+    max_memory = {}
+    for given in options.max_memory:
+        device, equals, size = given.partition("=")
+        if not equals:
+            raise ForecastError(f"max_memory {given}: write DEVICE=SIZE, such as 0=20GB or cpu=8GiB")
+        max_memory[int(device) if device.isdecimal() else device] = size
+    return forecast(
         options.model,
         dtype=options.dtype,
         device_map=options.device_map or _device_map(memory),
+        max_memory=max_memory or None,
         prompt_tokens=options.prompt_tokens,
         new_tokens=options.new_tokens,
         batch=options.batch,
         cache=options.cache,
         memory=memory,
     )
-    print(found)
-    if options.figure:
-        _write_figure(found, options.figure)
-    return {True: FITS, False: DOES_NOT_FIT, None: NOT_KNOWN}[found.fits]
+
+
+_IN_MEMORY = re.compile(r'memory=\{"cuda:\d+": "(\w+)"\}')
+_ARGUMENT = re.compile(r"\b(max_memory|device_map|prompt_tokens|new_tokens)\b=?|\b(dtype|batch|cache)=")
+
+
+def _with_flags(message: str) -> str:
+    """An error of forecast(), with the options of the command line in place of its arguments."""
+    message = _IN_MEMORY.sub(r"--gpu \1, once for each GPU,", message)
+    if message.startswith("memory: "):
+        message = f"--gpu: {message.removeprefix('memory: ')}"
+    flagged = _ARGUMENT.sub(lambda found: f"--{(found[1] or found[2]).replace('_', '-')} ", message)
+    return re.sub(r" +(?=[ :])", "", flagged)
 
 
 def _device_map(memory: dict[str, str]) -> str:

@@ -54,12 +54,14 @@ class LiveMemory(TorchDispatchMode):
 
 
 def _cached_tensors(cache: object) -> list[list[torch.Tensor]] | None:
-    """The key and value tensors of each layer; None for a cache of unknown layout."""
+    """The key and value tensors of each layer, and its state; None for a cache of unknown layout."""
     cache = getattr(cache, "self_attention_cache", cache)
     if getattr(cache, "layers", None) is not None:  # an object per layer: 4.54 and later
-        if any(map(holds_another_state, cache.layers)):
-            return None
         pairs = [(getattr(layer, "keys", None), getattr(layer, "values", None)) for layer in cache.layers]
+        states = [_states(layer) for layer in cache.layers]
+        if any(holds_another_state(layer) and not state for layer, state in zip(cache.layers, states, strict=True)):
+            return None
+        pairs = [(*pair, *state) for pair, state in zip(pairs, states, strict=True)]
     elif getattr(cache, "key_cache", None) is not None:
         pairs = zip(cache.key_cache, cache.value_cache, strict=False)
     elif isinstance(cache, tuple) and cache and isinstance(cache[0], tuple):
@@ -69,8 +71,14 @@ def _cached_tensors(cache: object) -> list[list[torch.Tensor]] | None:
     return [[tensor for tensor in pair if isinstance(tensor, torch.Tensor)] for pair in pairs]
 
 
+def _states(layer: object) -> list[torch.Tensor]:
+    """What a layer of a linear attention (Mamba's is one) keeps in place of keys and values, or beside them."""
+    held = [getattr(layer, name, None) for name in ("conv_states", "recurrent_states")]
+    return [state for states in held if isinstance(states, dict) for state in states.values() if state is not None]
+
+
 def layer_bytes(cache: object) -> tuple[int, ...] | None:
-    """Bytes of the keys and values of each layer; None for a cache of unknown layout."""
+    """Bytes of the keys, values and state of each layer; None for a cache of unknown layout."""
     layers = _cached_tensors(cache)
     if layers is None:
         return None

@@ -40,24 +40,29 @@ def place(
     parameters: list[Parameter],
     device_map: str | int | torch.device | dict | None,
     memory: dict[str, int],
+    max_memory: dict[str, int] | None = None,
 ) -> Placement:
     """The placement that from_pretrained would make of `device_map`; None is the CPU, as there.
 
     memory: free bytes by device name, in place of what is here; its devices need not be there. The automatic
-    strategies are the library's own, and `memory` is their `max_memory`. Raises DeviceError for a device that is
-    neither there nor in `memory`, and for a map that leaves a parameter without a device.
+    strategies are the library's own; without `max_memory`, `memory` is theirs. Raises DeviceError for a device that is
+    neither there nor in `memory`, and for a map that leaves a parameter without a device, or is the word "disk".
     """
     if isinstance(device_map, str) and device_map in STRATEGIES:
-        keys = {_as_key(device): free for device, free in memory.items()}
-        if keys:
+        for device in max_memory or {}:
+            _device_name(device, memory, "max_memory")
+        keys = {_as_key(device): free for device, free in (memory if max_memory is None else max_memory).items()}
+        if keys and max_memory is None:
             keys.setdefault("cpu", _free_on_cpu())
         with quiet():  # accelerate warns of each device in `memory` that is not there
             chosen = compat.automatic_device_map(fake.model, device_map, keys or None, fake.dtype)
     elif isinstance(device_map, dict):
         chosen = device_map
+    elif device_map == "disk":
+        raise DeviceError('device_map="disk": transformers takes disk in a map only. Write {"": "disk"}')
     else:
         chosen = {"": "cpu" if device_map is None else device_map}
-    named = {module: _device_name(device, memory) for module, device in chosen.items()}
+    named = {module: _device_name(device, memory, "device_map") for module, device in chosen.items()}
     of_parameter = {entry.name: _device_of(entry.name, named) for entry in parameters}
     main = next((device for device in named.values() if device not in NOT_FOR_COMPUTING), "cpu")
     return Placement(of_parameter, _layer_devices(fake, of_parameter, main), main)
@@ -74,12 +79,17 @@ def _free_on_cpu() -> int:
     return main_memory().free
 
 
-def _device_name(device: str | int | torch.device, memory: dict[str, int]) -> str:
+def _device_name(device: str | int | torch.device, memory: dict[str, int], argument: str) -> str:
     name = f"cuda:{device}" if isinstance(device, int) else str(device)
     name = "cuda:0" if name == "cuda" else name  # torch's current device, unless the reader changed it
     if name == "disk" or name in memory:
         return name
-    return str(checked_device(name, "device_map"))
+    try:
+        return str(checked_device(name, argument))
+    except DeviceError as error:
+        if not name.startswith("cuda:"):
+            raise
+        raise DeviceError(f'{error}; memory={{"{name}": "24GB"}} forecasts for one that is not here') from None
 
 
 def _device_of(parameter: str, named: dict[str, str]) -> str:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from helpers import compat
 from helpers.forecasting.live_memory import LiveMemory, layer_bytes
@@ -69,8 +69,11 @@ class Rehearsal:
     cache_by_layer: tuple[int, ...] | None = None
     """KV cache after the last step, layer by layer."""
     prefill_cache_by_layer: tuple[int, ...] | None = None
+    first_by_layer: tuple[int, ...] | None = None
+    """KV cache after one token, layer by layer: with the state that some layers keep in place of keys and values."""
     token_by_layer: tuple[int, ...] | None = None
-    """What one token adds, layer by layer, while no window is full; None for a static cache, there whole at once."""
+    """What one more token adds, layer by layer, while no window is full; None for a static cache, there whole at
+    once."""
     prefill: Pass | None = None
     decode: Pass | None = None
     unknown: str | None = None
@@ -83,8 +86,8 @@ class Rehearsal:
         return None if self.token_by_layer is None else sum(self.token_by_layer)
 
     def scaled(self, other: torch.dtype, dtype: torch.dtype) -> Rehearsal:
-        """A rehearsal in `other` as one in `dtype`: the KV cache exactly, as it is in the model's dtype; the rest at
-        most, as some of its tensors have a dtype of their own."""
+        """A rehearsal in `other` as one in `dtype`: keys and values exactly, as they are in the model's dtype; the
+        rest at most, as some of its tensors have a dtype of their own."""
 
         def size(count: int) -> int:
             return -(-count * dtype.itemsize // other.itemsize)
@@ -96,6 +99,7 @@ class Rehearsal:
             self,
             cache_by_layer=tuple(map(size, self.cache_by_layer or ())),
             prefill_cache_by_layer=tuple(map(size, self.prefill_cache_by_layer or ())),
+            first_by_layer=None if self.first_by_layer is None else tuple(map(size, self.first_by_layer)),
             token_by_layer=None if self.token_by_layer is None else tuple(map(size, self.token_by_layer)),
             prefill=scaled_pass(self.prefill),
             decode=scaled_pass(self.decode),
@@ -104,25 +108,50 @@ class Rehearsal:
 
 
 class FakeModel:
-    """A causal language model without memory, in evaluation mode, in `dtype`; made from its config alone.
+    """A language model without memory, in evaluation mode, in `dtype`; made from its config alone.
 
-    Raises RehearsalError for a config that the installed transformers has no causal language model for, or that
-    lacks what the model needs.
+    A causal one; where transformers has none for the config, one from images and text to text (`auto_class` is the name
+    of the class that made it). Raises RehearsalError for a config that the installed transformers has neither for, or
+    that lacks what the model needs.
     """
 
     def __init__(self, config: PretrainedConfig, dtype: torch.dtype) -> None:
-        from transformers import AutoModelForCausalLM
-
-        self.mode = FakeTensorMode()
+        maker = _maker(config)
+        self.auto_class, self.dtype, self.mode = maker.__name__, dtype, FakeTensorMode()
         try:
-            with self.mode, quiet():
-                self.model = AutoModelForCausalLM.from_config(config, **compat.dtype_argument(dtype)).eval()
+            self.model = self._built(maker, config)
         except Exception as error:  # whatever the modelling code of any architecture raises on a config
             raise RehearsalError(
-                f"transformers cannot build a causal language model from this {type(config).__name__}: "
-                f"{_in_one_line(error)}"
+                f"transformers cannot build a language model from this {type(config).__name__}: {_in_one_line(error)}"
             ) from error
-        self.dtype = dtype
+
+    def _built(self, maker: type, config: PretrainedConfig) -> PreTrainedModel:
+        with quiet():
+            try:
+                with self.mode:
+                    return maker.from_config(config, **compat.dtype_argument(self.dtype)).eval()
+            except (
+                DataDependentOutputException
+            ):  # it reads a value; from_pretrained's own meta device lets some of that
+                with torch.device("meta"):
+                    model = maker.from_config(config, **compat.dtype_argument(self.dtype)).eval()
+                model.tie_weights()
+                self._take(model)
+                return model
+
+    def _take(self, model: PreTrainedModel) -> None:
+        """Put tensors of this mode in the place of a model's tensors on the meta device; what is tied stays so."""
+        taken: dict[int, torch.Tensor] = {}
+        for module in model.modules():
+            for own in (module._parameters, module._buffers):
+                for name, tensor in own.items():
+                    if tensor is None:
+                        continue
+                    if id(tensor) not in taken:
+                        with self.mode:
+                            fake = torch.empty(tensor.shape, dtype=tensor.dtype)
+                            taken[id(tensor)] = torch.nn.Parameter(fake) if own is module._parameters else fake
+                    own[name] = taken[id(tensor)]
 
     def parameters(self) -> list[Parameter]:
         """Parameters and buffers, each storage once, under the first of its names."""
@@ -177,8 +206,9 @@ class FakeModel:
                 raise RehearsalError(what)
             result = replace(result, cache_by_layer=sizes, prefill_cache_by_layer=sizes)
             if cache == "dynamic":
-                _, one = self._run(batch, 1, None)
-                result = replace(result, token_by_layer=layer_bytes(one))
+                first, second = (layer_bytes(self._run(batch, tokens, None)[1]) for tokens in (1, 2))
+                more = tuple(after - before for before, after in zip(first, second, strict=True))
+                result = replace(result, first_by_layer=first, token_by_layer=more)
             if new_tokens > 1:
                 first, held = self._run(batch, 1, held, position=prompt_tokens)
                 result = replace(result, decode=first, cache_by_layer=layer_bytes(held))
@@ -190,7 +220,7 @@ class FakeModel:
                 result = replace(result, decode=decode, cache_by_layer=sizes)
         except Exception as error:  # whatever the modelling code of any architecture raises without memory
             what = "decode step" if result.cache_by_layer else "activations" if result.prefill is None else "KV cache"
-            result = replace(result, unknown=f"{what} not known: {_in_one_line(error)}")
+            result = replace(result, unknown=f"{what} not known: {_why(error)}")
         return result
 
     def _last_step(
@@ -218,12 +248,13 @@ class FakeModel:
         keep_last = {name: 1 for name in LAST_LOGITS_ONLY if name in _forward_parameters(self.model)}
         with self.mode, torch.no_grad(), quiet():
             ids = torch.zeros((batch, tokens), dtype=torch.long)
-            given = {} if cache is None else {"past_key_values": cache}
+            name = "cache_params" if "cache_params" in _forward_parameters(self.model) else "past_key_values"
+            given = {} if cache is None else {name: cache}
             if "cache_position" in _forward_parameters(self.model):
                 given["cache_position"] = torch.arange(position, position + tokens)
             with LiveMemory(self.model, cache) as live:
                 output = self.model(ids, use_cache=True, **given, **keep_last)
-            held = compat.cache_of_generate(self.model, getattr(output, "past_key_values", None))
+            held = compat.cache_of_generate(self.model, getattr(output, name, None))
             logits = output.logits
             row = batch * logits.shape[-1]
             return Pass(
@@ -237,12 +268,32 @@ LAST_LOGITS_ONLY = ("logits_to_keep", "num_logits_to_keep")
 """The arguments by which generate() asks for the logits of the last position only; the second is that of 4.47."""
 
 
+def _maker(config: PretrainedConfig) -> type:
+    """The class of transformers that makes a model of this config: a causal one, else one that reads images too."""
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+
+    for maker in (AutoModelForCausalLM, AutoModelForImageTextToText):
+        if type(config) in maker._model_mapping:
+            return maker
+    kind = " (an encoder-decoder)" if getattr(config, "is_encoder_decoder", False) else ""
+    raise RehearsalError(
+        f"transformers has no causal language model for model_type {config.model_type!r}{kind}: give another model"
+    )
+
+
 def _forward_parameters(model: PreTrainedModel) -> frozenset[str]:
     return frozenset(inspect.signature(inspect.unwrap(type(model).forward)).parameters)
 
 
 def _plain(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
+
+
+def _why(error: Exception) -> str:
+    """Why a rehearsal ended, for a reader who knows nothing of the class of `error`."""
+    if isinstance(error, RehearsalError):
+        return str(error)
+    return f"the library's code for this model does not run on tensors without memory ({_in_one_line(error)})"
 
 
 def _in_one_line(error: Exception) -> str:

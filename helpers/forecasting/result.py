@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from helpers.forecasting.means import Means
 from helpers.tables import Table, format_bytes
 
 PHASES = ("load", "prefill", "decode")
@@ -107,7 +108,8 @@ class Forecast:
     devices: tuple[DeviceForecast, ...]
     elsewhere: tuple[DeviceForecast, ...] = ()
     """The whole model on each of the other devices that are here."""
-    advice: tuple[str, ...] = ()
+    advice: tuple[Means, ...] = ()
+    """What would make it fit, one means each; each was forecast too, and fits."""
     notes: tuple[str, ...] = ()
     """What is not known, or not in the figures, and why."""
 
@@ -139,6 +141,10 @@ class Forecast:
         return Table.of(rows, ["device", "phase", *COMPONENTS, "total"])
 
     def __str__(self) -> str:
+        return self.summary()
+
+    def summary(self, *, as_flags: bool = False) -> str:
+        """The forecast in lines. as_flags: advice in the spelling of `python -m helpers forecast`, not of Python."""
         tied = f"; {', '.join(self.tied)} tied to another, counted once" if self.tied else ""
         positions = f"{self.prompt_tokens} prompt + {self.new_tokens} new tokens, batch {self.batch}"
         lines = [
@@ -153,7 +159,7 @@ class Forecast:
             *(f"Put whole on {device.sentence()}" for device in self.elsewhere),
         ]
         if self.fits is False:
-            lines += ["To make it fit:", *(f"  - {text}" for text in self.advice)]
+            lines += ["To make it fit:", *(f"  - {one.as_flags() if as_flags else one}" for one in self.advice)]
         lines += [f"Note: {text}" for text in self.notes]
         return "\n".join(lines)
 
@@ -162,8 +168,7 @@ class Forecast:
             return ""
         sequences = " and sequence" if self.batch > 1 else ""
         count = self.kv_cache_per_token / self.batch
-        shown = f"{count / 2**20:,.3g} MiB" if count >= 2**14 else format_bytes(count)
-        return f", {shown} per token{sequences}"
+        return f", {format_bytes(count)} per token{sequences}"
 
     def _repr_html_(self) -> str:
         from html import escape
