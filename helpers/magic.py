@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import difflib
+import inspect
 import keyword
 import types
 
@@ -86,15 +87,29 @@ def _settings(line: str) -> tuple[str, tuple[str, ...], int | None]:
 
 
 def _compiled(shell, cell: str) -> tuple[types.CodeType, types.CodeType | None]:
-    """The cell's statements and, where it ends with an expression, that one; magics in it are IPython's to turn."""
+    """The cell's statements and, where it ends with an expression, that one; magics in it are IPython's to turn.
+
+    Raises UsageError for a cell that awaits, which a magic cannot run.
+    """
     text = shell.transform_cell(cell)
     number = len(shell.history_manager.input_hist_parsed) - 1  # In[number] is the cell that runs
     file = shell.compile.cache(text, number, raw_code=cell)  # so that tracebacks show its lines
     tree = shell.transform_ast(shell.compile.ast_parse(text, filename=file))
+    if _awaits(tree):
+        raise UsageError(
+            "%%record runs no cell with a top-level await. In a cell without it, write `with record() as recording:` "
+            "around what awaits."
+        )
     expression = None
     if tree.body and isinstance(tree.body[-1], ast.Expr):
         expression = shell.compile(ast.Expression(tree.body.pop().value), file, "eval")
     return shell.compile(tree, file, "exec"), expression
+
+
+def _awaits(tree: ast.Module) -> bool:
+    """Whether these statements await outside any function, as IPython lets a cell do."""
+    flags = compile(tree, "<cell>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT).co_flags
+    return bool(flags & inspect.CO_COROUTINE)
 
 
 def _render_as_the_cell_would(shell, error: BaseException) -> None:

@@ -121,6 +121,17 @@ def test_a_line_that_cannot_be_read_is_a_usage_error_and_nothing_runs(shell, lin
     assert "ran" not in shell.user_ns
 
 
+@pytest.mark.parametrize(
+    "awaiting", ["await nothing()", "async with nothing() as a: pass", "[x async for x in nothing()]"]
+)
+def test_a_top_level_await_is_a_usage_error_that_says_what_to_write(shell, awaiting):
+    result = run(shell, f"%%record\nran = True\n{awaiting}")
+    assert isinstance(result.error_in_exec, UsageError)
+    assert "with record() as recording:" in str(result.error_in_exec)
+    assert "ran" not in shell.user_ns
+    assert run(shell, "%%record\nasync def later():\n    await nothing()").success
+
+
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="sys.monitoring leaves profile functions alone")
 def test_a_recording_that_cannot_start_is_a_usage_error_and_nothing_runs(shell):
     profiler = lambda frame, event, arg: None  # noqa: E731
