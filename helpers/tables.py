@@ -134,6 +134,8 @@ def _formatter(name: str):
         return format_bytes
     if name in ("milliseconds", "placed", "first", "last"):
         return lambda value: f"{value:,.2f}"
+    if name in ("min", "max", "mean"):
+        return str  # 1e+308; pandas would write all of its digits
     return None
 
 

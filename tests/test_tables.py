@@ -93,6 +93,15 @@ def test_names_that_may_be_long_can_be_broken_and_are_still_escaped():
     assert "Class.<wbr>&lt;b&gt;_<wbr>name" in html
 
 
+def test_large_and_small_values_are_told_in_a_few_digits():
+    told = Table.of({"min": [-1e308, 0.5], "max": pd.array([3.39276e37, pd.NA], dtype="Float64"), "mean": [1e-9, 2.0]})
+    assert [line.split() for line in repr(told).splitlines()[1:]] == [
+        ["-1e+308", "3.39276e+37", "1e-09"],
+        ["0.5", "2.0"],
+    ]
+    assert "3.39276e+37" in told._repr_html_()
+
+
 def test_a_permalink_is_a_link():
     html = Table.of({"permalink": ["https://example.org/a?b=1&c", ""]})._repr_html_()
     assert '<a href="https://example.org/a?b=1&amp;c"' in html
