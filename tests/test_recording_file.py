@@ -65,6 +65,15 @@ def test_saving_twice_gives_the_same_bytes(recording, tmp_path):
     assert recording.save(tmp_path / "b.json.gz").read_bytes() == first
 
 
+@pytest.mark.parametrize("name", ["folder", ""])
+def test_a_folder_is_no_file_to_save_to(recording, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(RecordingError, match="is a folder: name the file to write"):
+        recording.save(name)
+    assert [one.name for one in tmp_path.rglob("*")] == ["folder"]
+
+
 def test_an_interrupted_save_leaves_nothing(recording, tmp_path, monkeypatch):
     from pathlib import Path
 

@@ -105,6 +105,8 @@ def save(recording: Recording, path: Path) -> Path:
     """See `Recording.save`."""
     if not recording.finished:
         raise RecordingError("This recording is still running: save it after the `with record()` block has ended.")
+    if path.is_dir():  # also of an empty name
+        raise RecordingError(f"{path} is a folder: name the file to write, for example {path / 'run.json.gz'}.")
     text = json.dumps(document(recording), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     data = text.encode("utf-8")
     if len(data) > LARGEST:

@@ -111,7 +111,7 @@ class Recording(Questions):
         Compressed with gzip, except where the name ends with ".json": about ten times as large, and any editor opens
         it. `load` reads both, whatever they are called.
         Written to a temporary file first, so an interrupted save leaves no half file. Raises RecordingError while
-        the recording is still running.
+        the recording is still running, or when `path` is a folder.
         """
         from .file import save
 
