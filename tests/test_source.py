@@ -3,7 +3,9 @@
 import dataclasses
 import importlib
 import inspect
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import transformers
@@ -209,6 +211,18 @@ def test_a_function_that_does_not_stand_there_is_not_shown(recording):
     moved[index] = moved[index]._replace(line=moved[index].line + 1)
     with pytest.raises(RecordingError, match=rf"has no {moved[index].qualname} at line {moved[index].line} here"):
         Recording(**(vars(recording) | {"functions": moved})).source(event)
+
+
+def test_what_was_made_from_a_text_is_in_no_file(monkeypatch):
+    made = {"__name__": "made"}
+    exec("def double(number):\n    return number * 2\n", made)
+    module = ModuleType("made")
+    vars(module).update(made)
+    monkeypatch.setitem(sys.modules, "made", module)
+    with record(lines=["made:double"]) as recording:
+        module.double(2)
+    with pytest.raises(RecordingError, match=r"double was made from a text .*: no file holds its source"):
+        recording.source(0)
 
 
 def test_a_function_of_the_readers_own_has_no_version_to_compare(recording):

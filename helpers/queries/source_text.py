@@ -134,6 +134,8 @@ def _why_missing(recording: Recording, index: int, not_here: str) -> str:
         why = f"{function.file} could not be read when it was made"
     else:
         why = "sources travel for landmarks and for functions whose lines were recorded"
+    if function.file.startswith("<") and not function.file.startswith("<ipython-input"):
+        return f"{name} was made from a text (exec, torch.fx, a dataclass): no file holds its source."
     if function.file.partition("/")[0] not in REPOSITORIES:
         return (
             f"{name} is no function of a published package, and the text of your own functions is kept only where you "
