@@ -71,7 +71,8 @@ def record(
     stage by stage, in every step) and "values" (minimum, maximum, mean, NaN and infinities of what each module gave
     back; modules come with it).
 
-    Before Python 3.12 only the thread that enters, and those that begin inside the block, are seen.
+    What other threads do meanwhile is in it too: each has its name, and each generate() call its number. Before Python
+    3.12 only the thread that enters, and those that begin inside the block, are seen.
 
     Raises RecordingError for an unknown zoom, a steps below 1 or a function that there is not, and, on entering, when
     another recording or profiler holds the interpreter's only place.
