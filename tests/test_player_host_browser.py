@@ -23,7 +23,7 @@ LAB_RULES = """
 .output dd { float: left; width: 80%; }
 """
 """What JupyterLab says of lists of terms in its .jp-OutputArea-output."""
-STYLES = """() => [...document.querySelectorAll(".explorer, .explorer *")].map((one) => {
+STYLES = """(within) => [...document.querySelectorAll(`${within}, ${within} *`)].map((one) => {
   const style = getComputedStyle(one);
   const properties = ["margin", "padding", "border", "background-color", "color", "font", "float", "display",
     "text-align", "list-style", "vertical-align", "white-space", "overflow-wrap", "text-decoration-line"];
@@ -56,11 +56,31 @@ def test_no_style_of_an_exported_page_reaches_into_an_explorer(tmp_path, open_of
     mount_explorers(page)
     page.evaluate("document.querySelector('main').style.cssText = 'width: 900px; margin: 0; padding: 0'")
     settle(page)
-    with_style = page.evaluate(STYLES)
+    with_style = page.evaluate(STYLES, ".explorer")
     page.evaluate("document.styleSheets[0].disabled = true")
     settle(page)
     assert len(with_style) > 500
-    assert [pair for pair in zip(with_style, page.evaluate(STYLES), strict=True) if pair[0] != pair[1]] == []
+    assert [
+        pair for pair in zip(with_style, page.evaluate(STYLES, ".explorer"), strict=True) if pair[0] != pair[1]
+    ] == []
+
+
+def test_no_style_of_one_explorer_reaches_into_the_other(offline_page, tiny_pair):
+    """JupyterLab, and a page with both, has the style sheets of both."""
+    both = (player.step_through(committed()), explore_sampling(*tiny_pair, "a b c a"))
+    page = offline_page("".join(twin(one.explorer, one.twin_data(), one.static_html(), one.text()) for one in both))
+    mount_explorers(page)
+    page.locator(".settings-details").evaluate("one => (one.open = true)")
+    for sheet in (0, 1):
+        other = f"[data-explorer={both[1 - sheet].explorer}] .explorer"
+        settle(page)
+        with_both = page.evaluate(STYLES, other)
+        page.evaluate("sheet => (document.styleSheets[sheet].disabled = true)", sheet)
+        settle(page)
+        alone = page.evaluate(STYLES, other)
+        assert len(with_both) > 500
+        assert [pair for pair in zip(with_both, alone, strict=True) if pair[0] != pair[1]] == []
+        page.evaluate("sheet => (document.styleSheets[sheet].disabled = false)", sheet)
 
 
 def test_of_a_name_that_is_too_long_the_end_is_whole_and_the_rest_has_its_sign(open_player):
