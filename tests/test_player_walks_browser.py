@@ -147,6 +147,35 @@ def test_two_players_in_one_page_have_a_step_each_in_the_address(offline_page, p
     assert counter(page, 1) == 7
 
 
+IN_VIEW = """place => {
+  const { top, bottom } = document.querySelectorAll(".explorer-twin")[place].getBoundingClientRect();
+  return top >= -1 && top < innerHeight / 2 && bottom > 0;
+}"""
+
+
+@pytest.mark.parametrize(("fragment", "place"), [("#step-2=7", 1), ("#step-2=7&step=5", 1), ("#step=5", 0)])
+def test_a_page_begins_at_the_player_that_its_address_leads_to(offline_page, player_run, fragment, place):
+    texts = "<p>text</p>" * 60
+    html = f"<!DOCTYPE html><title>x</title>{texts}{texts.join(twin(player_run, event) for event in (3, 4))}{texts}"
+    page = offline_page(html, height=900, fragment=fragment)
+    page.wait_for_function(IN_VIEW, arg=place)
+    player_there = page.locator(".explorer-twin").nth(place)
+    player_there.locator(".counter").wait_for()
+    before = player_there.locator(".counter").inner_text()
+    page.keyboard.press("ArrowRight")
+    assert player_there.locator(".counter").inner_text() != before, "keys are for it"
+
+
+def test_the_player_that_moved_last_stands_first_in_the_address(offline_page, player_run):
+    html = f"<!DOCTYPE html><title>x</title>{''.join(twin(player_run, event) for event in (3, 4))}"
+    page = offline_page(html, height=3000)
+    page.wait_for_function("() => document.querySelectorAll('.counter').length === 2")
+    for place in (0, 1):
+        page.get_by_role("button", name="Forward", exact=True).nth(place).click()
+        page.wait_for_function("start => location.hash.startsWith(start)", arg=("#step=", "#step-2=")[place])
+    assert "&step=" in page.evaluate("location.hash")
+
+
 @pytest.mark.parametrize("why", ["damaged", "old browser"])
 def test_what_cannot_be_opened_leaves_the_table(offline_page, player_run, why):
     shown = player.step_through(player_run)

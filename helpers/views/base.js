@@ -272,10 +272,14 @@ function listen(model, handlers) {
   };
 }
 
-/** Bring a twin to life when it comes into view; its static table stays for readers without scripts. */
+/**
+ * Bring a twin to life when it comes into view; its static table stays for readers without scripts. `explorer`: {render},
+ * and where the page's address can lead to a place in it isAskedFor(host): then the page begins there.
+ */
 function mountTwin(id, explorer) {
   for (const host of document.querySelectorAll(`[id="${id}"]:not([data-mounted])`)) {
     host.dataset.mounted = "waiting";
+    const asked = (explorer.isAskedFor?.(host) ?? false) && isFirstVisit();
     const begin = () => {
       host.dataset.mounted = "yes";
       const fallback = host.querySelector(".explorer-static");
@@ -286,9 +290,9 @@ function mountTwin(id, explorer) {
         // Only a live explorer takes the table's place; one that opens later, or cannot, leaves it there.
         const opened = () => (fallback.hidden = true);
         explorer.render({ model: staticModel(state), el: place, opened });
-        // alone in its document, keys are for it from the start
-        const alone = document.body.classList.contains("explorer-page") && document.activeElement === document.body;
-        if (alone) place.querySelector(".explorer")?.focus({ preventScroll: true });
+        // alone in its document, or where the address leads, keys are for it from the start
+        const alone = document.body.classList.contains("explorer-page") || asked;
+        if (alone && document.activeElement === document.body) place.querySelector(".explorer")?.focus({ preventScroll: true });
       } catch (error) {
         fallback.hidden = false;
         showProblem(place, "This explorer could not be shown.", `${error}. The table has what it holds.`);
@@ -303,7 +307,13 @@ function mountTwin(id, explorer) {
       }, { rootMargin: "200px" });
       observer.observe(host);
     }
+    if (asked) host.scrollIntoView();
   }
+}
+
+/** Not after Back or a reload: there the browser brings the reader to where they were. */
+function isFirstVisit() {
+  return (globalThis.performance?.getEntriesByType?.("navigation")[0]?.type ?? "navigate") === "navigate";
 }
 
 // Numbers for people -------------------------------------------------------------------------------------------------

@@ -153,7 +153,7 @@ def twin(name: str, data: dict, static_html: str, text: str) -> str:
         f"<style>\n{style}</style>\n"
         f'<div class="explorer-static">\n<p>{_IN_PLACE}</p>\n{static_html}\n</div>\n'
         f'<script type="application/json">{state}</script>\n'
-        f'<script type="module">\n{script}\nmountTwin("{identity}", {{ render }});\n</script>\n'
+        f'<script type="module">\n{script}\nmountTwin("{identity}", explorer);\n</script>\n'
         "</div>"
     )
 

@@ -214,6 +214,7 @@ function redrawTimelines(mount, body, timelines) {
   });
 }
 
+const explorer = { render, isAskedFor };
 export default { render };
 export {
   openRecording, makeOutline, foldLabel, MOVES, atEvent, atLine, searchAll, searchWords, matchEvents, matchLedger, filterEvents, stepsOfAddress, addressOfSteps, flowOf, compareTensors, highlightsOf, ownRises, markdownOf,

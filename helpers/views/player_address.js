@@ -17,6 +17,12 @@ function addressOfSteps(steps) {
   return `#${parts.join("&")}`;
 }
 
+/** Whether the address leads to this player: of several, its first part is of the one that moved last. */
+function isAskedFor(host) {
+  const [first] = stepsOfAddress(location.hash)?.keys() ?? [];
+  return first === nameInAddress(host);
+}
+
 /** What this player is called in the address: the first of the page is "step", whichever came to life first. */
 function nameInAddress(el) {
   const players = [...document.querySelectorAll('.explorer-twin[data-explorer="player"]')];
@@ -37,8 +43,8 @@ function stepInAddress(isLive, name, sides, state, travel) {
   }
 
   function put() {
-    const steps = stepsOfAddress(location.hash) ?? new Map();
-    steps.set(name, { side: state.active, ...sides[state.active].position });
+    const others = [...(stepsOfAddress(location.hash) ?? [])].filter(([one]) => one !== name);
+    const steps = [[name, { side: state.active, ...sides[state.active].position }], ...others]; // this one moved last
     history.replaceState(history.state, "", addressOfSteps(steps));
   }
 

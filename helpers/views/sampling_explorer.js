@@ -368,5 +368,6 @@ function differenceInWords([a, b]) {
     `${second.entropy.toFixed(2)} bits; they place ${percent(moved / 2)} of the probability differently.`;
 }
 
+const explorer = { render };
 export default { render };
 export { answerRequest, buildChain, computeResult, decodeLogits, effectiveSettings, pythonFloat, randomNumbers };
