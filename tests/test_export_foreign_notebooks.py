@@ -171,6 +171,11 @@ def test_a_notebook_in_another_language_is_not_run(tmp_path, capsys, metadata):
     assert main(["export", str(path), "-o", str(page), "--as-it-is"]) == 0
 
 
+def test_of_a_page_that_is_too_heavy_the_heaviest_cell_is_named(tmp_path):
+    with pytest.raises(SiteError, match=r'more than 3,000,000; the heaviest cell, with [\d,]+, begins "heavy\(\)"'):
+        page_of(tmp_path, code_cell("heavy()", result_output(1, text__html="x" * 3_000_001), count=1))
+
+
 # the page ------------------------------------------------------------------------------------------------------------
 
 

@@ -172,7 +172,7 @@ def _script() -> str:
 def _problems(document: str, page: NotebookPage) -> Iterator[str]:
     size = len(document.encode("utf-8"))
     if size > inspection.PAGE_BYTES:
-        yield f"it weighs {size:,} bytes, more than {inspection.PAGE_BYTES:,}"
+        yield f"it weighs {size:,} bytes, more than {inspection.PAGE_BYTES:,}{_heaviest(page)}"
     cells = _cells_of_problems(page)
     found = [*_problems_of(document)]
     yield from (f"{problem}{cells.get(problem, '')}" for problem in found)
@@ -180,6 +180,19 @@ def _problems(document: str, page: NotebookPage) -> Iterator[str]:
         yield f"To give a picture its words, {picture_words.REMEDY}."
     for name, recording in page.recordings.items():
         yield from (f"{name}: {problem}" for problem in inspection.text_problems(inspection.unpacked(recording)))
+
+
+def _heaviest(page: NotebookPage) -> str:
+    """What of a page weighs most, as half a sentence: which cell, and whether it is an explorer."""
+    weights = [(sum(map(len, _texts(cell))), cell) for cell in page.notebook["cells"]]
+    weight, cell = max(weights, key=lambda one: one[0])
+    explorers = sum(1 for _ in twins.states(page.notebook))
+    told = f"; {explorers} explorers are in it, each with its recording" if explorers > 1 else ""
+    return f'{told}; the heaviest cell, with {weight:,}, begins "{_beginning(cell)}"'
+
+
+def _beginning(cell) -> str:
+    return next((line.strip() for line in cell["source"].splitlines() if line.strip()), "")[:MOST_OF_A_CELL]
 
 
 def _problems_of(text: str) -> Iterator[str]:
@@ -192,9 +205,8 @@ def _cells_of_problems(page: NotebookPage) -> dict[str, str]:
     """By problem, in which cell it is; what is in no cell alone (a link into another one, say) is not told."""
     found: dict[str, str] = {}
     for cell in page.notebook["cells"]:
-        begins = next((line.strip() for line in cell["source"].splitlines() if line.strip()), "")
         for problem in _problems_of("\n".join(_texts(cell))):
-            found.setdefault(problem, f', in the cell that begins "{begins[:MOST_OF_A_CELL]}"')
+            found.setdefault(problem, f', in the cell that begins "{_beginning(cell)}"')
     return found
 
 
