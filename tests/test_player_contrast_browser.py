@@ -10,7 +10,7 @@ from helpers.process_group import BEGAN
 from helpers.recording.recording import Recording
 from helpers.views import player
 from tests.player_pages import counter
-from tests.site_tools import heading_problems, settle
+from tests.site_tools import CUT, PAPER, heading_problems, settle
 
 pytestmark = pytest.mark.browser
 
@@ -44,6 +44,10 @@ def test_a_page_has_its_title_as_heading_which_is_seen_on_paper_only(open_player
     assert title.bounding_box()["width"] <= 1
     page.emulate_media(media="print")
     assert title.bounding_box()["width"] > 50
+    assert page.locator(".explorer-static table").first.is_visible(), "on paper, the table in place of the player"
+    assert not page.locator(".player").is_visible()
+    page.set_viewport_size({"width": PAPER, "height": 1000})
+    assert page.evaluate(CUT, "main") == []
 
 
 def test_after_an_error_the_first_thing_to_begin_with_is_where_it_began(open_player, player_run, tmp_path):
