@@ -18,6 +18,7 @@ from .environment import environment
 from .events import CACHE_COLUMNS, MEMORY_COLUMNS, NOT_OBSERVED, STEP_COLUMNS, RecordingError
 from .probes import redact
 from .probes.calls import CallProbe, backend
+from .probes.compiled_functions import CompiledFunctions
 from .probes.compiler import keep_from_compiler
 from .probes.describe import Describer
 from .probes.functions import PUBLISHED, FunctionTable
@@ -36,7 +37,7 @@ from .probes.weights import WeightsProbe
 from .progress import GenerationProgress, is_watched
 from .recorder_settings import DEFAULT_LINES, DEFAULT_STEPS, DEFAULT_ZOOM, checked_zoom
 from .recording.columns import columns, event_columns, line_columns, rounded, value_columns
-from .recording.completeness import gaps, still_running, thread_gaps, without_steps
+from .recording.completeness import gaps, still_running, thread_gaps, without_calls, without_steps
 from .recording.recording import Recording
 from .recording.rows import LandmarkStatus
 
@@ -225,9 +226,8 @@ class Recorder(AbstractContextManager):
         self._overridden = OverriddenMethods(probe.tell, self._resolutions, methods_of_steps(self._tracker))
         for code, hooks in watches.codes({"gen.generate": (self._overridden.generation_begins, None)}):
             probe.tell(code, *hooks)
-        self._tracer_pause = TracerPause(probe.state)
-        for code in self._tracer_pause.codes():
-            probe.tell(code, self._tracer_pause.begins, self._tracer_pause.ends)
+        self._tracer_pause = TracerPause(probe)
+        self._compiled_functions = CompiledFunctions(probe) if "modules" in self._zoom else None
         return probe
 
     def _watch_the_sampling(self, probe: CallProbe, watches: Watches) -> SamplingProbe:
@@ -286,6 +286,7 @@ class Recorder(AbstractContextManager):
                 self._values,
                 self._overridden,
                 self._tracer_pause,
+                self._compiled_functions,
             ),
         ):
             recording.warnings.extend(probe.problems.values())
@@ -303,6 +304,7 @@ class Recorder(AbstractContextManager):
             *self._unobserved.values(),
             *gaps(recording, self._tracker.new_tokens, self._weights.compiled, self._forwards_inside()),
             *without_steps(self._tracker.batches),
+            *without_calls(self._compiled_functions.silent if self._compiled_functions else []),
             *thread_gaps(self._unseen_threads),
             *still_running(recording, threading.current_thread().name),
         ]

@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM
 
 from helpers import record
+from helpers.recording.recording import Recording
 
 IDS = torch.tensor([[5, 6, 7]])
 EVERY_ZOOM = ("calls", "functions", "modules", "memory", "sampling", "values")
@@ -58,6 +59,29 @@ def test_a_model_that_is_called_compiled_is_said_to_be_unseen(model):
         compiled(IDS)
     assert recording.warnings == []
     assert len(recording.modules()) > 10
+
+
+def test_a_compiled_function_that_is_called_by_itself_is_said_to_be_unseen(model):
+    def logits(ids):
+        return model(ids, use_cache=False).logits
+
+    forward, around = torch.compile(model.forward, backend="eager"), torch.compile(logits, backend="eager")
+
+    def recorded() -> Recording:
+        with record() as recording:
+            forward(IDS, use_cache=False)
+            around(IDS)
+        return recording
+
+    with torch.no_grad():
+        for _ in range(2):  # compiled meanwhile, and before
+            with pytest.warns(UserWarning, match=r"calls inside .*forward, .*logits are missing"):
+                recording = recorded()
+            assert len(recording.warnings) == 1
+        with torch.compiler.set_stance("force_eager"), record() as recording:
+            around(IDS)
+    assert recording.warnings == []
+    assert recording.modules()["path"].iloc[0] == ""
 
 
 @pytest.mark.parametrize("zoom", [(), EVERY_ZOOM])

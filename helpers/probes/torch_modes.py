@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import threading
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,9 +19,10 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from ..events import NOT_OBSERVED
 from ..landmarks import code_of, find
+from .redact import text
 
 if TYPE_CHECKING:
-    from .calls import ThreadState
+    from .calls import CallProbe
 
 function_mode_is_on = getattr(torch._C, "_is_torch_function_mode_enabled", lambda: False)
 outside_function_modes = torch._C.DisableTorchFunction
@@ -59,25 +60,20 @@ def whole(size: object) -> int:
 
 
 class TracerPause:
-    """Stops the reading of events in a thread while torch.jit traces there.
+    """Stops the reading of events in a thread while torch.jit traces there."""
 
-    `thread()` gives the state of the thread that runs.
-    """
-
-    def __init__(self, thread: Callable[[], ThreadState]) -> None:
+    def __init__(self, probe: CallProbe) -> None:
         self.problems: dict[str, str] = {}
-        self._thread = thread
+        self._thread = probe.state
         self._local = threading.local()
-
-    def codes(self) -> Iterator[types.CodeType]:
-        """The functions to be told of: `begins` when one is called, `ends` when it is left."""
         for target in TRACERS:
             try:
                 code = code_of(find(target))
-            except Exception:  # another torch; its tracer is then not paused for
+            except Exception as error:  # another torch
+                self.problems[target] = f"{target}: not observed ({text(f'{type(error).__name__}: {error}')})"
                 continue
             if code is not None:
-                yield code
+                probe.tell(code, self.begins, self.ends)
 
     def begins(self, _frame: types.FrameType) -> None:
         depth = self._local.depth = getattr(self._local, "depth", 0) + 1

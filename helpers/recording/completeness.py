@@ -39,10 +39,20 @@ def gaps(
     silent = [path for path in compiled if _is_silent(recording, path)]
     silent += [path for path, forwards in forwards_inside.items() if _are_missing(recording, forwards)]
     if silent:
-        names = ", ".join(repr(path) if path else "the model" for path in silent[:_MOST_NAMED])
-        more = f" and {len(silent) - _MOST_NAMED} more" if len(silent) > _MOST_NAMED else ""
-        found.append(f"The calls inside {names}{more} are missing: torch.compile stands before them, and {_REMEDY}")
+        found += without_calls([repr(path) if path else "the model" for path in silent])
     return found
+
+
+def without_calls(functions: list[str]) -> list[str]:
+    """What is not told of these functions, which torch.compile gave and which were called by themselves."""
+    if not functions:
+        return []
+    return [f"The calls inside {_some(functions)} are missing: torch.compile stands before them, and {_REMEDY}"]
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(names[:_MOST_NAMED]) + more
 
 
 def without_steps(batches: int) -> list[str]:
