@@ -181,6 +181,13 @@ def config_dtype(config: PretrainedConfig) -> torch.dtype | None:
     return getattr(config, "dtype" if transformers_version() >= FIRST_WITH_DTYPE else "torch_dtype", None)
 
 
+def loads_in_worker_threads(version: str) -> bool:
+    """Whether this version of transformers loads weights with a pool of threads (from 5.0 on)."""
+    from packaging.version import Version
+
+    return Version(version) >= Version("5")
+
+
 def reads_shard_by_shard() -> bool:
     """Whether a load lets go of a shard before it opens the next (before 5.0); since then all stay open to its end."""
     return transformers_version() < (5,)

@@ -14,9 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from packaging.version import Version
-
 from . import landmarks as landmark_table
+from .compat import loads_in_worker_threads
 from .landmarks import Landmark, Resolution
 from .tables import Table
 
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from .scenarios import Scenarios
 
 GONE, MOVED, SILENT, MISCOUNTED, WRONG_THREAD = KINDS = ("gone", "moved", "silent", "miscounted", "wrong thread")
-FIRST_WITH_WORKERS = Version("5")  # loads with a pool of threads from there on
 
 
 class Drift(NamedTuple):
@@ -184,7 +182,7 @@ def _drift_of_thread(landmark: Landmark, version: str, recordings: dict[str, Rec
     here = threading.current_thread().name
     by_scenario = {name: _threads(recording, landmark.id) for name, recording in recordings.items()}
     names = set().union(*by_scenario.values())
-    if landmark.thread.startswith("worker") and Version(version) >= FIRST_WITH_WORKERS:
+    if landmark.thread.startswith("worker") and loads_in_worker_threads(version):
         loads = {name: threads for name, threads in by_scenario.items() if name.startswith("load") and threads}
         if loads and all(threads == {here} for threads in loads.values()):
             asynchronous = all(recordings[name].environment["async_load"] for name in loads)
