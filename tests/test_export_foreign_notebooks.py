@@ -171,6 +171,20 @@ def test_a_notebook_in_another_language_is_not_run(tmp_path, capsys, metadata):
     assert main(["export", str(path), "-o", str(page), "--as-it-is"]) == 0
 
 
+def test_the_page_says_its_language_and_its_title_has_no_marks(tmp_path, capsys):
+    path = write(tmp_path / "a.ipynb", markdown_cell("# Größen & *Tabellen* in `x`"), code_cell("1", text_output("1")))
+    page = tmp_path / "a.html"
+    assert main(["export", str(path), "-o", str(page), "--as-it-is", "--language", "de"]) == 0
+    text = page.read_text(encoding="utf-8")
+    assert '<html lang="de">' in text
+    assert "<title>Größen &amp; Tabellen in x</title>" in text
+    assert main(["export", str(path), "-o", str(page), "--as-it-is"]) == 0
+    assert '<html lang="en">' in page.read_text(encoding="utf-8")
+    with pytest.raises(SystemExit):
+        main(["export", str(path), "-o", str(page), "--language", 'd"e'])
+    assert "give one like de or pt-BR" in capsys.readouterr().err
+
+
 def test_of_a_page_that_is_too_heavy_the_heaviest_cell_is_named(tmp_path):
     with pytest.raises(SiteError, match=r'more than 3,000,000; the heaviest cell, with [\d,]+, begins "heavy\(\)"'):
         page_of(tmp_path, code_cell("heavy()", result_output(1, text__html="x" * 3_000_001), count=1))

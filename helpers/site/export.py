@@ -46,15 +46,16 @@ def export(
     run: bool = True,
     again: bool = False,
     kept: Path = executions.FOLDER,
+    language: str = "en",
     say: Callable[[str], object] | None = None,
 ) -> Path:
     """Write the notebook as one self-contained page at `output`; returns the path.
 
     It is run first, unless it is kept from before (again=True: all the same); with run=False the page shows the outputs
-    that the file holds. `say` is called with a line where outputs are not in the page, because they need a kernel.
-    Raises NotebookError when a cell fails, and SiteError for a notebook without outputs to show,
-    and for a page that must not go out: with a secret in it, too heavy, or that would fetch something. Then nothing is
-    written.
+    that the file holds. `language`: of its texts, as HTML names it, for readers of screens. `say` is called with a line
+    where outputs are not in the page, because they need a kernel. Raises NotebookError when a cell fails, and SiteError
+    for a notebook in another language than Python or without outputs to show, and for a page that must not go out: with
+    a secret in it, too heavy, or that would fetch something. Then nothing is written.
     """
     if run:
         _check_language(notebook)
@@ -64,7 +65,7 @@ def export(
         page = _as_it_is(notebook)
         made_with = "The outputs are those that the notebook's file held; nothing is live."
     try:
-        document = _document(page, made_with, notebook.resolve().parent)
+        document = _document(page, made_with, notebook.resolve().parent, language)
     except SiteError as error:
         raise SiteError(f"{notebook.name}: {error}") from error
     problems = [*_problems(document, page)]
@@ -100,7 +101,7 @@ def _as_it_is(path: Path) -> NotebookPage:
     return notebook_pages.make(notebook, None, path.stem)
 
 
-def _document(page: NotebookPage, made_with: str, folder: Path) -> str:
+def _document(page: NotebookPage, made_with: str, folder: Path, language: str) -> str:
     import nbformat
 
     from helpers.site.page_exporter import exporter
@@ -118,7 +119,8 @@ def _document(page: NotebookPage, made_with: str, folder: Path) -> str:
     notebook.cells.insert(
         1, nbformat.v4.new_markdown_cell(f'<p class="what-this-is">{escape(made_with)}</p>{CONTENTS}', id="what")
     )
-    facts = {"title": page.title.replace("`", ""), "footer": made_with, "style": _style(), "script": _script()}
+    title = re.sub(r"[`*]", "", page.title)
+    facts = {"title": title, "footer": made_with, "style": _style(), "script": _script(), "language": language}
     document, _ = exporter().from_notebook_node(notebook, resources={"page": facts})
     document = document.replace(CONTENTS, contents.contents(document), 1)
     return "\n".join(line.rstrip() for line in document.splitlines()) + "\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 
 from helpers.site import SiteError
@@ -36,11 +37,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PAGE",
         help="page.html, or with several notebooks a folder (default: here)",
     )
+    parser.add_argument(
+        "--language",
+        default="en",
+        type=_language,
+        metavar="CODE",
+        help="of the texts: de, fr, pt-BR … (default: en); with it screen readers choose their voice",
+    )
     how = parser.add_mutually_exclusive_group()
     how.add_argument(
         "--again", action="store_true", help="run it though it is kept from before: files that it reads have changed"
     )
     how.add_argument("--as-it-is", action="store_true", help="do not run it: show the outputs that the file holds")
+
+
+def _language(code: str) -> str:
+    """The code, where it is one as HTML takes it. Raises ArgumentTypeError."""
+    if not re.fullmatch(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*", code):
+        raise argparse.ArgumentTypeError(f"{code!r} is no code of a language: give one like de or pt-BR")
+    return code
 
 
 def command(options: argparse.Namespace) -> int:
@@ -51,7 +66,8 @@ def command(options: argparse.Namespace) -> int:
 
     for notebook, page in pages:
         try:
-            written = export(notebook, page, run=not options.as_it_is, again=options.again, say=print)
+            how = {"run": not options.as_it_is, "again": options.again, "language": options.language}
+            written = export(notebook, page, **how, say=print)
         except NotebookError as error:
             raise SiteError(str(error)) from error
         print(f"{written} ({written.stat().st_size / 1e6:.1f} MB); open it in a browser, it needs no network.")
