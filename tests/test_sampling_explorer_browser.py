@@ -122,10 +122,13 @@ def test_a_refusal_is_told_at_its_setting_too_with_the_remedy(open_sampling):
     assert told.inner_text().endswith("Write 2.0.")
     field = page.get_by_label("temperature", exact=True)
     assert field.get_attribute("aria-invalid") == "true"
+    described = field.evaluate("one => document.getElementById(one.getAttribute('aria-describedby')).innerText")
+    assert described == told.inner_text(), "a screen reader says why, at the field"
     assert told.bounding_box()["y"] - field.bounding_box()["y"] < 100
     type_setting(page, "temperature", "2.0")
     told.wait_for(state="hidden")
     assert field.get_attribute("aria-invalid") == "false"
+    assert field.get_attribute("aria-describedby") is None
 
 
 def test_a_call_that_is_refused_is_not_offered_and_a_comma_has_its_remedy(open_sampling):

@@ -131,7 +131,7 @@ function settingRow(library, name, stops, change) {
     "aria-label": `${name}: back to the default, ${library.defaults[name]}`,
     onclick: () => change(name, ""),
   }, `default ${library.defaults[name]}`);
-  const refused = h("p", { class: "setting-refusal", hidden: true });
+  const refused = h("p", { class: "setting-refusal", hidden: true, id: `refusal-${Math.random().toString(36).slice(2)}` });
   const element = h("div", { class: "setting", title: PARAMETERS[name].what },
     h("code", { class: "setting-name" }, name), field, slider, reset, refused);
   return {
@@ -140,6 +140,8 @@ function settingRow(library, name, stops, change) {
     show(text, asked, refusal) {
       refused.hidden = !refusal;
       field.setAttribute("aria-invalid", String(Boolean(refusal)));
+      if (refusal) field.setAttribute("aria-describedby", refused.id);
+      else field.removeAttribute("aria-describedby");
       replaceChildren(refused, refusal ? [dataText(refusal), remedyFor(text, refusal)] : null);
       if (document.activeElement !== field || field.value.trim() === "") field.value = text;
       slider.value = nearestStop(stops, text);
