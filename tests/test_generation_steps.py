@@ -77,6 +77,12 @@ def test_assisted_decoding_takes_several_tokens_in_a_step(model, tiny_checkpoint
     assert steps["tokens"].sum() == result.shape[1] - PROMPT.shape[1] == NEW_TOKENS
     assert len(steps) < NEW_TOKENS  # the assistant is the same model, so its guesses are right
     assert set(steps["generation"]) == {0}
+    modules = recording.modules()
+    assert modules["step"].notna().all()
+    for step in steps["step"]:  # first the assistant drafts, then the model verifies, in one call
+        models = modules["model"][modules["step"] == step].tolist()
+        assert models == sorted(models)
+        assert (modules.query(f"model == 1 and step == {step}")["path"] == "").sum() == 1
 
 
 def test_prompt_lookup(model):

@@ -2,7 +2,8 @@
 
 A step begins when `prepare_inputs_for_generation` runs and a token has been finished since the last one; the stopping
 criteria run once per step, in every version and in every decoding loop. A prefill in chunks is therefore one step, and
-so is a round of assisted decoding, which may give several tokens. Each thread has generations of its own.
+so is a round of assisted decoding, which may give several tokens; what the assistant drafts belongs to it. Each thread
+has generations of its own.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from .memory import MemoryProbe
 
 
+MOST_DECORATORS = 4  # around generate()
+
+
 class _Generation:
     """The generate() call that is open in one thread."""
 
@@ -35,6 +39,7 @@ class _Generation:
         self.step = NOT_OBSERVED
         self.began = 0  # when the step began
         self.token_finished = True
+        self.prepared = False  # whether the inputs of a step were
         self.cache: list[LayerSize] | None = []  # after the step's forward pass; None: its layout is unknown
         self.prompt: int | None = None  # positions of input_ids before the first step; until then, those given
         self.length: int | None = None  # … when the stopping criteria were last asked
@@ -94,9 +99,12 @@ class StepTracker:
 
     @noting("generation steps")
     def generate_entered(self, frame: types.FrameType) -> None:
-        """generate() begins. A generate() inside another (an assistant model) belongs to the outer one."""
+        """generate() begins. A generate() inside another belongs to the outer one; an assistant model's, which runs
+        between two steps, to the step that verifies what it drafts."""
         self._local.depth = getattr(self._local, "depth", 0) + 1
         if self._local.depth > 1:
+            if self._local.depth == 2 and self._local.running.token_finished and _drafts(frame):
+                self._begin_step(self._local.running)
             return
         running = self._local.running = _Generation(self._next_number(), self.batches)
         thread = self._thread()
@@ -130,12 +138,17 @@ class StepTracker:
     def inputs_prepared(self, frame: types.FrameType) -> None:
         """prepare_inputs_for_generation begins: the next step, if the last token is finished."""
         running = self._running()
-        if running is None or not running.token_finished:
+        if running is None:
             return
-        if running.step == NOT_OBSERVED:
+        if not running.prepared:
+            running.prepared = True
             if running.prompt is None:  # of embeddings, and of what an encoder is given, there are no ids before
                 running.prompt = _length(frame.f_locals.get("input_ids"))
             running.length = running.prompt
+        if running.token_finished:
+            self._begin_step(running)
+
+    def _begin_step(self, running: _Generation) -> None:
         self._finish_step(running)
         running.token_finished = False
         running.tokens = NOT_OBSERVED
@@ -217,6 +230,15 @@ class StepTracker:
         self._cache_bytes[running.number] = nbytes
         if self._memory is not None:
             self._memory.kv_cache = sum(list(self._cache_bytes.values()))
+
+
+def _drafts(frame: types.FrameType) -> bool:
+    """Whether generate() was called by a candidate generator, through its decorators."""
+    for _ in range(MOST_DECORATORS):
+        frame = frame.f_back
+        if frame is None or frame.f_code.co_filename.endswith("candidate_generator.py"):
+            return frame is not None
+    return False
 
 
 def _length(ids: object) -> int | None:
