@@ -1,5 +1,6 @@
 """Publishing and verifying a checkpoint folder, on a folder of a few bytes."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.checkpoints import stored
+from helpers.checkpoints import stored, variants
 from helpers.checkpoints.error import CheckpointError
 
 REMEDY = "build it again"
@@ -148,11 +149,44 @@ def test_a_cache_folder_that_cannot_be_made_is_reported(tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="sends SIGKILL")
+def test_a_folder_in_which_no_file_can_be_made_is_reported_and_not_waited_for(tmp_path, monkeypatch):
+    """As on a file system that is read-only: a lock that cannot be made would be waited for, and for ever."""
+
+    def refused(**options):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(stored.tempfile, "TemporaryFile", refused)
+    monkeypatch.setattr("filelock.FileLock.acquire", lambda *given, **named: pytest.fail("waited"))
+    with pytest.raises(CheckpointError, match=r"cannot be written .*set TRACE_CACHE"):
+        build(tmp_path / "checkpoint")
+
+
+@pytest.mark.parametrize("existed", [True, False])
+@pytest.mark.parametrize("way", ["single file", "pickle", "copy"])
+def test_a_variant_that_cannot_be_written_leaves_nothing(tiny_checkpoint, tmp_path, monkeypatch, way, existed):
+    def full(*given, **named):
+        raise RuntimeError("No space left on device")  # safetensors and torch raise no OSError
+
+    writes = {
+        "single file": ("safetensors.torch.save_file", lambda: variants.as_single_file(tiny_checkpoint, folder)),
+        "pickle": ("torch.save", lambda: variants.as_pickle(tiny_checkpoint, folder)),
+        "copy": ("shutil.copyfile", lambda: variants.without(tiny_checkpoint, folder, "config.json")),
+    }
+    folder = tmp_path / "variant"
+    if existed:
+        folder.mkdir()
+    name, write = writes[way]
+    monkeypatch.setattr(name, full)
+    with pytest.raises(CheckpointError, match=r"could not be written .*No space left on device"):
+        write()
+    assert list(tmp_path.rglob("*")) == ([folder] if existed else [])
+
+
 def test_a_killed_build_leaves_nothing_finished_and_the_next_one_cleans_up(tmp_path):
     program = f"""
         import time
         from pathlib import Path
-        from helpers.checkpoints import stored
+        from helpers.checkpoints import stored, variants
         def write(folder):
             (folder / "model.safetensors").write_bytes(bytes(50))
             print("half", flush=True)

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -132,6 +133,9 @@ def _one_builder(folder: Path) -> Iterator[None]:
 
     lock = FileLock(folder.with_name(f".{folder.name}.lock"))
     try:
+        # where no file can be made, the lock could wait for ever, as if another process had it
+        with tempfile.TemporaryFile(dir=folder.parent):
+            pass
         lock.acquire(timeout=0)
     except Timeout:
         print(f"Waiting for another process that is building {folder.name} ...", file=sys.stderr)
