@@ -61,12 +61,12 @@ def record(
 
     `zoom`: any of "landmarks" (always recorded), "calls" (every Python call in transformers, accelerate, safetensors,
     huggingface_hub and tokenizers), "modules", "functions" (what computes outside modules: the attention function that
-    ran, RoPE, masks, `Cache.update`, logits processors, of any architecture), "lines" and "memory"; by default
-    landmarks, modules and memory. `steps`: how many generation steps of each generate() call are kept in full (the
-    prefill is the first); each later one is a summary row. None keeps all. `lines`: the functions whose lines are
-    recorded with what each changed, as landmark ids or "module:qualname"; with the zoom "lines" alone those in which a
-    load decides. `progress`: whether a generation that takes long shows its tokens so far, on stderr; None: in a
-    terminal and in a notebook, where TQDM_DISABLE is not set; never beside a streamer of the program's own. Metadata
+    ran, RoPE, masks, `Cache.update`, logits processors of transformers, in any architecture), "lines" and "memory";
+    by default landmarks, modules and memory. `steps`: how many generation steps of each generate() call are kept in
+    full (the prefill is the first); each later one is a summary row. None keeps all. `lines`: the functions whose lines
+    are recorded with what each changed, as landmark ids or "module:qualname"; with the zoom "lines" alone those in
+    which a load decides. `progress`: whether a generation that takes long shows its tokens so far, on stderr; None: in
+    a terminal and in a notebook, where TQDM_DISABLE is not set; never beside a streamer of the program's own. Metadata
     only: no tensor is kept, no value is read, no device is synchronised. Two further zooms, never on by default,
     read values, for which they wait for a GPU; they keep no tensor either: "sampling" (the chain of logits processors,
     stage by stage, in every step) and "values" (minimum, maximum, mean, NaN and infinities of what each module gave

@@ -28,7 +28,7 @@ LEFT_OUT = frozenset(BODIES | ATTRIBUTE_ACCESS | {"__bool__"})
 
 def is_computation(code: types.CodeType) -> bool:
     """Whether a function computes on tensors outside a module: the attention function that really runs, RoPE, masks,
-    `Cache.update`, every logits processor and stopping criterion, of any architecture."""
+    `Cache.update`, every logits processor and stopping criterion of the library, of any architecture."""
     file = Path(code.co_filename).as_posix()
     if "/transformers/models/" in file and Path(file).name.startswith("modeling_"):
         return "." not in code.co_qualname  # the functions between the classes
