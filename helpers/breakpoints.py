@@ -14,6 +14,7 @@ import types
 from collections.abc import Callable, Iterable
 
 from . import landmarks as landmark_table
+from .compat import kv_cache_argument
 from .landmarks import Resolution
 from .tables import Table
 
@@ -25,7 +26,7 @@ STOPS = {
     "call.run_single": "inputs, and the three dictionaries of parameters",
     "gen.sample": "generation_config and logits_processor",
     "fwd.causal_lm": "input_ids.shape in the prefill, and in a decode step",
-    "fwd.attn": "hidden_states.shape, and past_key_values",
+    "fwd.attn": f"hidden_states.shape, and {kv_cache_argument()}",
     "smp.processors": "scores before and after each processor",
     "dec.decode": "token_ids: with or without the prompt",
 }

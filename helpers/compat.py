@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 # failed.
 FIRST_WITH_DTYPE = (4, 56)
 
+# The names under which a model takes its KV cache and gives it back: the second from 5.24 on. Models with a state in
+# place of keys and values, as Mamba, have a name of their own for it before.
+KV_CACHE_NAMES = ("past_key_values", "cache")
+STATE_NAME = "cache_params"
+
 # Where the model classes keep their list of decoder layers, most common first.
 DECODER_LAYER_PATHS = (
     "model.layers",  # Llama, Mistral, Qwen, Gemma, Phi, OLMo ...
@@ -144,6 +149,17 @@ def continuous_batch_method() -> Callable | None:
     """
     package = sys.modules.get("transformers.generation.continuous_batching")
     return getattr(getattr(package, "ContinuousBatchingManager", None), "_generation_step", None)
+
+
+def cache_name(parameters: Iterable[str]) -> str:
+    """Of the parameters of a model's forward, the one that takes its cache; the oldest name where there is none."""
+    names = frozenset(parameters)
+    return next((name for name in (STATE_NAME, *KV_CACHE_NAMES[::-1]) if name in names), KV_CACHE_NAMES[0])
+
+
+def kv_cache_argument() -> str:
+    """The name of the KV cache where a layer of Llama takes it."""
+    return KV_CACHE_NAMES[transformers_version() >= (5, 24)]
 
 
 def cache_of_generate(model: PreTrainedModel, held: Cache | tuple | None) -> Cache | tuple | None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from . import landmarks as landmark_table
 from .compat import loads_in_worker_threads
+from .events import NOT_OBSERVED
 from .landmarks import Landmark, Resolution
 from .tables import Table
 
@@ -139,6 +140,7 @@ def compare(done: Scenarios) -> Table:
             landmark = resolution.landmark
             rows.extend(_drift_of_counts(landmark, expectations(landmark, version, done.variables), counts))
             rows.extend(_drift_of_thread(landmark, version, done.recordings))
+    rows.extend(_drift_of_cache(done.recordings["greedy"]))
     order = {landmark.id: position for position, landmark in enumerate(landmark_table.table())}
     rows.sort(key=lambda drift: (order[drift.landmark], KINDS.index(drift.kind)))
     return Table.of(rows, list(Drift._fields))
@@ -191,6 +193,16 @@ def _drift_of_thread(landmark: Landmark, version: str, recordings: dict[str, Rec
     elif names - {here}:
         pools = sorted({name.partition("-")[0] for name in names - {here}})  # "ThreadPoolExecutor-3_0"
         yield Drift(landmark.id, WRONG_THREAD, here, ", ".join(pools), "")
+
+
+def _drift_of_cache(recording: Recording) -> Iterator[Drift]:
+    """The function that gives the KV cache may be the same and give it under another name."""
+    positions = recording.steps()["kv_tokens"].fillna(NOT_OBSERVED).tolist()
+    if positions[0] > 0 and positions == [*range(positions[0], positions[0] + len(positions))]:
+        return
+    observed = ", ".join("not observed" if count == NOT_OBSERVED else f"{count}" for count in positions)
+    detail = "positions of the KV cache, in the dictionary that it returns after each step"
+    yield Drift("gen.update_kwargs", MISCOUNTED, "greedy one more in each step", f"greedy {observed}", detail)
 
 
 def _threads(recording: Recording, landmark_id: str) -> set[str]:

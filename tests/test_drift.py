@@ -120,6 +120,13 @@ def test_a_load_without_workers_is_told_by_its_thread(tiny_checkpoint, monkeypat
     assert {row["detail"] for row in rows} == {"HF_DEACTIVATE_ASYNC_LOAD is set"}
 
 
+def test_a_cache_under_a_new_name_is_drift(tiny_checkpoint, monkeypatch):
+    monkeypatch.setattr("helpers.probes.steps.KV_CACHE_NAMES", ("some_old_name",))
+    (row,) = drift.report(tiny_checkpoint).to_dict("records")
+    assert (row["landmark"], row["kind"]) == ("gen.update_kwargs", drift.MISCOUNTED)
+    assert row["observed"].startswith("greedy not observed, not observed")
+
+
 # versions outside the tested range -----------------------------------------------------------------------------------
 
 

@@ -69,13 +69,13 @@ MODELS = {
 
 def lived(model: torch.nn.Module, prompt_tokens: int, new_tokens: int) -> list[dict[str, int]]:
     """Bytes that live in each forward pass of a real generate(): `most` beside the weights, `cache` at its end."""
-    passes, forward = [], model.forward
+    passes, forward, name = [], model.forward, compat.kv_cache_argument()
 
     @functools.wraps(forward)  # generate() looks at the signature
-    def counted(*arguments, past_key_values=None, **keywords):
-        with LiveMemory(model, past_key_values) as live:
-            output = forward(*arguments, past_key_values=past_key_values, **keywords)
-        passes.append({"most": live.most, "cache": sum(layer_bytes(output.past_key_values))})
+    def counted(*arguments, **keywords):
+        with LiveMemory(model, keywords.get(name)) as live:
+            output = forward(*arguments, **keywords)
+        passes.append({"most": live.most, "cache": sum(layer_bytes(output[name]))})
         return output
 
     ids = token_ids(prompt_tokens)

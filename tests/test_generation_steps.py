@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 from helpers import record
 from helpers.events import NOT_OBSERVED, RecordingError
 from helpers.probes.kv_cache import LayerSize, layer_sizes, total
-from helpers.probes.steps import _runs
+from helpers.probes.steps import _cache_of, _runs
 from helpers.recording.recording import Recording
 
 IS_5 = transformers.__version__.startswith("5")
@@ -153,6 +153,19 @@ def test_without_a_cache_there_is_none(model):
 def test_an_unknown_cache_is_not_observed():
     assert layer_sizes(object()) is None
     assert total(None) == (NOT_OBSERVED, NOT_OBSERVED)
+
+
+@pytest.mark.parametrize("name", ["past_key_values", "cache"])
+def test_the_cache_under_its_name_of_each_version(name):
+    """From 5.24 on generate() keeps it as `cache`."""
+    cache = transformers.DynamicCache()
+    cache.update(torch.zeros(1, 2, 5, 4), torch.zeros(1, 2, 5, 4), 0)
+    assert _cache_of({name: cache, "use_cache": True}) == [LayerSize(5, 5, 2 * 40 * 4)]
+
+
+def test_a_cache_under_another_name_is_not_observed_and_not_told_as_empty():
+    assert _cache_of({"some_new_name": object(), "use_cache": True}) is None
+    assert _cache_of({"use_cache": False}) == []
 
 
 def test_a_legacy_cache_of_tuples():

@@ -248,7 +248,7 @@ class FakeModel:
         keep_last = {name: 1 for name in LAST_LOGITS_ONLY if name in _forward_parameters(self.model)}
         with self.mode, torch.no_grad(), quiet():
             ids = torch.zeros((batch, tokens), dtype=torch.long)
-            name = "cache_params" if "cache_params" in _forward_parameters(self.model) else "past_key_values"
+            name = compat.cache_name(_forward_parameters(self.model))
             given = {} if cache is None else {name: cache}
             if "cache_position" in _forward_parameters(self.model):
                 given["cache_position"] = torch.arange(position, position + tokens)

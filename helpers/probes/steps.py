@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ..compat import KV_CACHE_NAMES
 from ..events import CACHE_COLUMNS, NOT_OBSERVED, STEP_COLUMNS
 from ..progress import GenerationProgress
 from .guard import noting
@@ -164,11 +165,7 @@ class StepTracker:
         running = self._running()
         if running is None or not isinstance(model_kwargs, dict):
             return
-        cache = model_kwargs.get("past_key_values")
-        if cache is not None:
-            running.cache = layer_sizes(cache)
-        else:
-            running.cache = None if model_kwargs.get("cache_params") is not None else []  # Mamba's state: another thing
+        running.cache = _cache_of(model_kwargs)
         self._set_cache_bytes(running, max(total(running.cache)[1], 0))
 
     def batch_begins(self, _frame: types.FrameType) -> None:
@@ -239,6 +236,14 @@ def _drafts(frame: types.FrameType) -> bool:
         if frame is None or frame.f_code.co_filename.endswith("candidate_generator.py"):
             return frame is not None
     return False
+
+
+def _cache_of(model_kwargs: dict[str, object]) -> list[LayerSize] | None:
+    """The layers of the KV cache that generate() holds, [] where it uses none; None: it lies under another name."""
+    for name in KV_CACHE_NAMES:
+        if model_kwargs.get(name) is not None:
+            return layer_sizes(model_kwargs[name])
+    return None if model_kwargs.get("use_cache") else []
 
 
 def _length(ids: object) -> int | None:
