@@ -27,16 +27,16 @@ LLAMA_2_7B = {
 _LLAMA_2_CHAT = "<s>[INST] <<SYS>>\n{system}\n<</SYS>>\n\n{question} [/INST]"
 
 
-def prompt(tokenizer) -> str:
-    """The article's question as the prompt text of this tokenizer's model: in its chat template, else in Llama-2's.
+def prompt(tokenizer, question: str = QUESTION) -> str:
+    """The article's question (or `question`) as a prompt for this tokenizer: in its chat template, else in Llama-2's.
 
     For a tokenizer that puts the start token (`<s>`) before every text it is left out here: a pipeline gives it this
     text, and the model would read two.
     """
     if not getattr(tokenizer, "chat_template", None):
-        text = _LLAMA_2_CHAT.format(system=SYSTEM_PROMPT, question=QUESTION)
+        text = _LLAMA_2_CHAT.format(system=SYSTEM_PROMPT, question=question)
     else:
-        messages = [{"role": "system", "content": SYSTEM_PROMPT}, {"role": "user", "content": QUESTION}]
+        messages = [{"role": "system", "content": SYSTEM_PROMPT}, {"role": "user", "content": question}]
         text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     start = getattr(tokenizer, "bos_token", None)
     doubled = start and tokenizer(text)["input_ids"][:2] == [tokenizer.bos_token_id] * 2

@@ -262,7 +262,8 @@ class ScriptRecording:
         if os.getpid() == self._process:
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not lose what the first one left
-            print(f"helpers: {self._save()}", file=self._stream, flush=True)
+            # text and end in one piece: several ranks write to one terminal
+            print(f"helpers: {self._save()}\n", end="", file=self._stream, flush=True)
         if isinstance(self.ended_with, KeyboardInterrupt):
             _tell_of_the_interruption()
 

@@ -46,11 +46,7 @@ FURTHER = (
 
 def prompt(tokenizer) -> str:
     """The article's prompt with a longer question, in the chat template of the tokenizer."""
-    messages = [
-        {"role": "system", "content": article.SYSTEM_PROMPT},
-        {"role": "user", "content": article.QUESTION + FURTHER},
-    ]
-    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    return article.prompt(tokenizer, article.QUESTION + FURTHER)
 
 
 def make(*zoom: str, checkpoint: Path | None = None) -> Recording:

@@ -1,9 +1,8 @@
 """What in torch would see the probes read a tensor, so that recording would change what the program does.
 
 A TorchFunctionMode is asked for each attribute of a tensor, a TorchDispatchMode for each operation: the probes read
-outside them. torch.jit.trace makes each size
-that is read a part of its graph: while it traces, nothing is read. In torch.export and a fake mode a size may be a
-symbol, which becomes a constant of the program when it is made a number.
+outside them. torch.jit.trace makes each size that is read a part of its graph: while it traces, nothing is read. In
+torch.export and a fake mode a size may be a symbol, which becomes a constant of the program when it is made a number.
 """
 
 from __future__ import annotations

@@ -174,6 +174,9 @@ def attention_figure(weights: np.ndarray, tokens: Sequence[str], titles: Sequenc
             axes.set_yticks(range(len(tokens)), [label(token) for token in tokens] if place == 1 else [])
             for text in axes.get_yticklabels():
                 text.set_fontfamily(FONTS[1])
+            axes.set_xlabel("takes from")
+            if place == 1:
+                axes.set_ylabel("position that takes")
             axes.tick_params(length=0)
         figure.colorbar(image, ax=figure.axes, label="share", shrink=0.8)
         figure.suptitle(label(title), x=0.01, ha="left", fontsize=13, fontweight="bold")
