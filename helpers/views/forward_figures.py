@@ -160,7 +160,7 @@ def attention_figure(weights: np.ndarray, tokens: Sequence[str], titles: Sequenc
     weights = np.asarray(weights, dtype=float)
     future = np.triu(np.ones(weights.shape[1:], dtype=bool), k=1)
     with matplotlib.rc_context(STYLE):
-        figure = new_figure(3.1 * len(weights) + 0.9, 3.9)
+        figure = new_figure(3.1 * len(weights) + 1.2, 4.6)
         for place, (head, name) in enumerate(zip(weights, titles, strict=True), 1):
             axes = figure.add_subplot(1, len(weights), place)
             shown = np.ma.masked_array(head, future)
