@@ -39,5 +39,7 @@ def prompt(tokenizer, question: str = QUESTION) -> str:
         messages = [{"role": "system", "content": SYSTEM_PROMPT}, {"role": "user", "content": question}]
         text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     start = getattr(tokenizer, "bos_token", None)
-    doubled = start and tokenizer(text)["input_ids"][:2] == [tokenizer.bos_token_id] * 2
+    if not start or not text.startswith(start) or not tokenizer.num_special_tokens_to_add():
+        return text
+    doubled = tokenizer(text)["input_ids"][:2] == [tokenizer.bos_token_id] * 2
     return text.removeprefix(start) if doubled else text

@@ -1,4 +1,5 @@
-"""`python -m helpers record SCRIPT.py …`: a reader's own script, run as `python SCRIPT.py …` runs it, and recorded.
+"""`python -m helpers record SCRIPT.py …`: a reader's own script, run as `python SCRIPT.py …` runs it, and recorded;
+`python -m helpers record -m MODULE …`: a module or package, as `python -m MODULE …` runs it.
 
 The script keeps its arguments, output, exit status and traceback. Nothing that it could notice is imported before it
 starts, so that the environment variables which it sets before it imports torch or transformers still count: the
@@ -11,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import atexit
-import builtins
 import contextlib
 import itertools
 import os
@@ -21,14 +21,14 @@ import tempfile
 import threading
 import types
 import warnings
-from importlib.machinery import PathFinder, SourceFileLoader
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from . import first_import
+from . import first_import, started_program
 from .events import RecordingError
 from .process_group import own_rank, path_of_rank
 from .recorder_settings import DEFAULT_STEPS, DEFAULT_ZOOM, ZOOMS, checked_zoom, steps_from_text
+from .started_program import Module, Script, ScriptError
 
 if TYPE_CHECKING:
     from .recorder import Recorder
@@ -36,19 +36,16 @@ if TYPE_CHECKING:
 SUFFIXES = (".json.gz", ".json")
 PAGE_SUFFIXES = (".html", ".htm")
 USAGE = """%(prog)s SCRIPT.py [ARGUMENT ...] -o FILE [--html PAGE] [--zoom ZOOM]... [--steps N]
-       %(prog)s -o FILE [--html PAGE] [--zoom ZOOM]... [--steps N] SCRIPT.py [ARGUMENT ...]"""
-EXPLANATION = """What follows SCRIPT.py is the script's, up to the last -o (and --html PAGE right before it). A script
-that has such an option itself: name the recording before SCRIPT.py, then everything after it is the script's. The exit
-status is the script's; 2 where the script was not run."""
+       %(prog)s -o FILE [--html PAGE] [--zoom ZOOM]... [--steps N] SCRIPT.py [ARGUMENT ...]
+       in both, -m MODULE in place of SCRIPT.py"""
+EXPLANATION = """What follows SCRIPT.py or MODULE is the script's, up to the last -o (and --html PAGE right before it).
+A script that has such an option itself: name the recording before SCRIPT.py, then everything after it is the script's.
+The exit status is the script's; 2 where the script was not run."""
 
 
 ZOOM_HELP = f"""what is recorded beside landmarks, in place of {" and ".join(DEFAULT_ZOOM[1:])}, which are the default:
 give it once for each of {", ".join(ZOOMS)} (sampling: the chain of logits processors; values: minimum, maximum, mean
 and NaN of what each module gave back; `help(helpers.record)` tells of each)"""
-
-
-class ScriptError(RuntimeError):
-    """What cannot be recorded as asked; nothing was run."""
 
 
 class _OptionParser(argparse.ArgumentParser):
@@ -60,8 +57,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What `record` takes on the command line."""
     parser.usage, parser.epilog = USAGE, EXPLANATION
     _add_options(parser)
-    parser.add_argument("script", metavar="SCRIPT.py", help="the script to run")
-    parser.add_argument("arguments", metavar="ARGUMENT", nargs=argparse.REMAINDER, help="its arguments")
+    script = parser.add_argument("script", metavar="SCRIPT.py", help="the script to run")
+    arguments = parser.add_argument("arguments", metavar="ARGUMENT", nargs=argparse.REMAINDER, help="its arguments")
+
+    class TakeModule(argparse.Action):
+        """Takes all that follows, as `python -m` does; no script is needed then."""
+
+        def __call__(self, parser, options, values, option_string=None):
+            if not values:
+                parser.error("-m: which module?")
+            script.required = arguments.required = False
+            options.module, *options.arguments = values
+
+    what = "a module to run in place of a script, as python -m does"
+    parser.add_argument("-m", dest="module", action=TakeModule, nargs=argparse.REMAINDER, metavar="MODULE", help=what)
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -85,11 +94,11 @@ def command(options: argparse.Namespace) -> int:
         if rank is not None:  # each rank of a group writes files of its own
             output, page = (path and path_of_rank(path, rank.number) for path in (output, page))
         recording = ScriptRecording(output, tuple(options.zoom), steps, page)
-        source = _checked_source(options.script)
+        program = Module(options.module) if options.module else Script(options.script)
     except (ScriptError, RecordingError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    run(options.script, arguments, source, recording)
+    run(program, arguments, recording)
     return 0
 
 
@@ -109,25 +118,6 @@ def _separate(options: argparse.Namespace) -> list[str]:
     options.zoom += behind.zoom
     options.steps = options.steps if behind.steps is None else behind.steps
     return arguments[:place]
-
-
-def _checked_source(script: str) -> bytes:
-    """The text of the script, as it stands in its file. Raises ScriptError where there is nothing to run."""
-    path = Path(script)
-    if path.suffix != ".py":
-        raise ScriptError(f"{script} is not a Python script: its name does not end in .py")
-    try:
-        source = path.read_bytes()
-    except OSError as error:
-        raise ScriptError(f"{script} cannot be read: {error.strerror}") from error
-    found = PathFinder.find_spec(__package__, [_folder_of(script)])
-    # a folder without __init__.py has no origin, and hides nothing
-    if found is not None and found.origin is not None and Path(found.origin).parent != Path(__file__).parent:
-        raise ScriptError(
-            f"beside {script} there is a module named {__package__!r}, and this package has the same name: Python can "
-            "import one of them only. Rename or move that one."
-        )
-    return source
 
 
 def _checked_output(output: str | None, option: str, suffixes: tuple[str, ...]) -> Path | None:
@@ -150,21 +140,17 @@ def _checked_output(output: str | None, option: str, suffixes: tuple[str, ...]) 
     return path
 
 
-def run(script: str, arguments: list[str], source: bytes, recording: ScriptRecording) -> None:
-    """Become `python script arguments` and end as it ends.
+def run(program: Script | Module, arguments: list[str], recording: ScriptRecording) -> None:
+    """Become `python program arguments` and end as it ends.
 
     Returns where the script reaches its end. Raises SystemExit with the script's status (1 after an exception, whose
     traceback has been shown), or KeyboardInterrupt, which Python then tells to the shell as for any script.
     """
-    module = _main_module(script)
-    sys.argv = [script, *arguments]
-    if not getattr(sys.flags, "safe_path", False):
-        sys.path[0] = _folder_of(script)
-    sys.modules["__main__"] = module
     atexit.register(recording.finish)
     first_import.after_first_import("transformers", recording.begin)
     try:
-        exec(compile(source, module.__file__, "exec", dont_inherit=True), module.__dict__)
+        code, module = program.enter(arguments)
+        exec(code, module.__dict__)
     except SystemExit:
         recording.ended_with = SystemExit()  # a new one: it holds no frame
         raise
@@ -178,23 +164,8 @@ def run(script: str, arguments: list[str], source: bytes, recording: ScriptRecor
         raise SystemExit(1) from None
 
 
-def _folder_of(script: str) -> str:
-    """Where Python looks for the script's own modules: the folder that it really lies in, links followed."""
-    return os.path.dirname(os.path.realpath(script))
-
-
-def _main_module(script: str) -> types.ModuleType:
-    """An empty `__main__`, with what Python gives to that of a script."""
-    path = os.path.abspath(script)
-    module = types.ModuleType("__main__")
-    module.__dict__.update(
-        __file__=path, __builtins__=builtins, __loader__=SourceFileLoader("__main__", path), __cached__=None
-    )
-    return module
-
-
-_OWN = {_folder_of.__code__.co_filename, first_import.after_first_import.__code__.co_filename}
-_PROBES = os.path.join(os.path.dirname(_folder_of.__code__.co_filename), "probes", "")
+_OWN = {run.__code__.co_filename, started_program.__file__, first_import.__file__, "<frozen runpy>"}
+_PROBES = os.path.join(os.path.dirname(run.__code__.co_filename), "probes", "")
 
 
 def _without_own_frames(traceback: types.TracebackType | None) -> types.TracebackType | None:
@@ -204,7 +175,7 @@ def _without_own_frames(traceback: types.TracebackType | None) -> types.Tracebac
         rows.append(traceback)
         traceback = traceback.tb_next
     files = [row.tb_frame.f_code.co_filename for row in rows]
-    hides_import = first_import.after_first_import.__code__.co_filename in files
+    hides_import = first_import.__file__ in files
     kept = [
         row
         for row, file in zip(rows, files, strict=True)
