@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .memory import MemoryProbe
 
 
-MOST_DECORATORS = 4  # around generate()
+MOST_DECORATORS = 4  # around generate() or another method
 
 
 class _Generation:
@@ -40,7 +40,8 @@ class _Generation:
         self.step = NOT_OBSERVED
         self.began = 0  # when the step began
         self.token_finished = True
-        self.prepared = False  # whether the inputs of a step were
+        self.prepared = False  # whether the inputs of any step were
+        self.computes = False  # whether those of this step were, and its token is not finished
         self.cache: list[LayerSize] | None = []  # after the step's forward pass; None: its layout is unknown
         self.prompt: int | None = None  # positions of input_ids before the first step; until then, those given
         self.length: int | None = None  # … when the stopping criteria were last asked
@@ -96,6 +97,12 @@ class StepTracker:
         """The generation of this thread, unless a generate() inside it (an assistant model) runs."""
         return self._local.running if getattr(self._local, "depth", 0) == 1 else None
 
+    def _computing(self) -> _Generation | None:
+        """The same, from a step's inputs on: before 5.x assisted decoding asks the stopping criteria of the candidates
+        too, before they are verified."""
+        running = self._running()
+        return running if running is not None and running.computes else None
+
     # hooks of the call probe ---------------------------------------------------------------------------------------
 
     @noting("generation steps")
@@ -148,6 +155,7 @@ class StepTracker:
             running.length = running.prompt
         if running.token_finished:
             self._begin_step(running)
+        running.computes = not _drafts(frame)  # in 5.0 the candidates are prepared so too
 
     def _begin_step(self, running: _Generation) -> None:
         self._finish_step(running)
@@ -175,7 +183,7 @@ class StepTracker:
     @noting("generation steps")
     def token_chosen(self, frame: types.FrameType) -> None:
         """The stopping criteria are asked: the tokens of the step are at the end of their input_ids."""
-        running = self._running()
+        running = self._computing()
         length = _length(frame.f_locals.get("input_ids")) if running is not None else None
         if length is not None and running.length is not None:
             running.tokens = max(running.tokens, 0) + length - running.length
@@ -184,9 +192,9 @@ class StepTracker:
     @noting("generation steps")
     def token_finished(self, _value: object) -> None:
         """The stopping criteria have been asked."""
-        running = self._running()
+        running = self._computing()
         if running is not None:
-            running.token_finished = True
+            running.token_finished, running.computes = True, False
             if running.shows_progress:
                 self._progress.tokens(max(running.tokens, 1))
 
@@ -230,7 +238,7 @@ class StepTracker:
 
 
 def _drafts(frame: types.FrameType) -> bool:
-    """Whether generate() was called by a candidate generator, through its decorators."""
+    """Whether a function was called by a candidate generator, through its decorators."""
     for _ in range(MOST_DECORATORS):
         frame = frame.f_back
         if frame is None or frame.f_code.co_filename.endswith("candidate_generator.py"):
