@@ -68,9 +68,9 @@ validate: checkpoint  ## every notebook run again and its outputs compared (nbva
 
 test: lint unit validate  ## lint, the fast tests and the notebooks; at most 15 minutes on 2 cores
 
-test-versions: checkpoint  ## the recorder and the notebooks in older versions of transformers
+test-versions: checkpoint  ## the recorder in older versions of transformers, and the notebooks in the article's
 	$(RUN) tests/versions.py
-	$(RUN) tests/versions.py -- -m helpers.notebooks validate --lax
+	$(RUN) tests/versions.py 4.47.1 -- -m helpers.notebooks validate --lax
 
 # Python 3.12 or later: there the recorder stands on sys.monitoring, before it on sys.setprofile. A CI (CI=true) has
 # one: there it is a failure if none is found, elsewhere it is said.
