@@ -11,6 +11,7 @@ import functools
 import importlib
 import inspect
 import json
+import sys
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -195,7 +196,7 @@ def find(target: str) -> Callable:
     Raises ImportError or AttributeError when there is no such thing.
     """
     module_name, _, qualname = target.partition(":")
-    found = importlib.import_module(module_name)
+    found = sys.modules.get(module_name) or importlib.import_module(module_name)  # it takes locks to look there
     names = qualname.split(".")
     while names:
         name = names.pop(0)

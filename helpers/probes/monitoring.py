@@ -61,6 +61,7 @@ class MonitoringProbe(CallProbe):
         self._generating: set[ThreadState] = set()
         self._summarising: set[ThreadState] = set()
         self._in_full = True
+        self._masks: dict[int, int] = {}  # by id of a code object, the local events that are on
         self._set_all(True)
 
     def stop(self) -> None:
@@ -122,14 +123,19 @@ class MonitoringProbe(CallProbe):
             seen = not ending and (on or not any(watch.in_steps for watch in watches))
             masks[key] = masks.get(key, 0) | (events.CALL if seen else 0)  # CALL brings C_RETURN and C_RAISE with it
         for key, code in codes.items():
-            sys.monitoring.set_local_events(self._tool, code, masks[key])
+            self._set_local(code, masks[key])
+
+    def _set_local(self, code: types.CodeType, mask: int) -> None:
+        """The local events of this code from now on; where they are so already, the call would only cost."""
+        if self._masks.get(id(code), 0) != mask:
+            sys.monitoring.set_local_events(self._tool, code, mask)
+            self._masks[id(code)] = mask
 
     def _switch_on(self, watch: Watch) -> None:
         if self._tool is not None:
             events = sys.monitoring.events
             mask = sys.monitoring.get_local_events(self._tool, watch.code)
-            sys.monitoring.set_local_events(
-                self._tool,
+            self._set_local(
                 watch.code,
                 mask | events.PY_START | events.PY_RETURN | (events.PY_YIELD if watch.is_generator else 0),
             )

@@ -59,9 +59,10 @@ class Word(str):
 def is_given_a_word(code: types.CodeType) -> bool:
     """Whether what this function calls `token` is one of a vocabulary: a tokenizer's function that asks no hub."""
     arguments = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    if "token" not in arguments or not _HUB_ARGUMENTS.isdisjoint(arguments):
+        return False
     file = Path(code.co_filename)
-    of_a_tokenizer = file.name.startswith("tokenization_") or file.parent.name == "tokenizers"
-    return "token" in arguments and of_a_tokenizer and _HUB_ARGUMENTS.isdisjoint(arguments)
+    return file.name.startswith("tokenization_") or file.parent.name == "tokenizers"
 
 
 class SecretValues:
