@@ -68,7 +68,7 @@ validate: checkpoint  ## every notebook run again and its outputs compared (nbva
 
 test: lint unit validate  ## lint, the fast tests and the notebooks; at most 15 minutes on 2 cores
 
-test-versions: checkpoint  ## the recorder in older versions of transformers, and the notebooks in the article's
+test-versions: checkpoint  ## the recorder, and the notebooks, in older versions of transformers
 	$(RUN) tests/versions.py
 	$(RUN) tests/versions.py 4.47.1 -- -m helpers.notebooks validate --lax
 
