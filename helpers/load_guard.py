@@ -36,8 +36,10 @@ def require_fit(model: str | Path | PretrainedConfig, *, force: bool | None = No
 
     force: load it all the same; the forecast then comes as a warning. None: when the environment variable
     TRACE_FORCE_LOAD is set to 1. options: those of `forecast()`; dtype and device_map as for from_pretrained. Raises
-    what `forecast()` raises.
+    what `forecast()` raises, and TypeError for a `force` that is none of these.
     """
+    if force not in (None, True, False):  # any text would count as true, "no" too
+        raise TypeError(f"force={force!r}: give True, False or None")
     found = forecast(model, **options)
     if found.fits is not False:
         return found

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from helpers import __main__ as command_line
+from helpers import forecast
 from helpers.model_shapes import LLAMA_2_7B
 
 
@@ -78,6 +79,8 @@ def test_without_a_gpu_option_it_is_for_the_device_of_the_notebooks(tiny_checkpo
         (("--gpu", "24"), "--gpu: '24' is no size of memory"),
         (("--device-map", "auto", "--max-memory", "24GB"), "--max-memory 24GB: write DEVICE=SIZE"),
         (("--device-map", "auto", "--max-memory", "0=24"), "--max-memory: '24' is no size of memory"),
+        (("--device-map", '{"model": "cpu"'), """--device-map: {"model": "cpu" is no JSON"""),
+        (("--device-map", '{"model": [0]}'), "--device-map: [0] of 'model' is no device"),
         (("--max-memory", "cpu=24GB"), "--max-memory is for an automatic --device-map"),
     ],
 )
@@ -86,6 +89,17 @@ def test_bad_options_are_one_clear_error(tiny_checkpoint, capsys, arguments, say
     assert (status, out) == (1, "")
     assert err.startswith("error: ")
     assert says in err
+
+
+def test_a_map_of_modules_is_written_as_json(tiny_checkpoint, capsys):
+    one = {"model.embed_tokens": "disk", "model": 0, "lm_head": "cuda:1"}
+    status, out, _ = run(capsys, str(tiny_checkpoint), "--gpu=1GB", "--gpu=1GB", "--device-map", json.dumps(one))
+    found = forecast(tiny_checkpoint, device_map=one, memory={"cuda:0": "1GB", "cuda:1": "1GB"})
+    assert status == 0
+    assert {row.device for row in found.devices} >= {"cuda:0", "cuda:1", "disk"}
+    for row in found.devices:
+        if row.free is None or row.device.startswith("cuda"):
+            assert row.sentence() in out
 
 
 def test_what_cannot_be_told_has_a_status_of_its_own(tmp_path, capsys):

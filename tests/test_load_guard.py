@@ -45,3 +45,9 @@ def test_the_variable_does_not_overrule_force_false(tiny_checkpoint, monkeypatch
     monkeypatch.setenv("TRACE_FORCE_LOAD", "1")
     with pytest.raises(DoesNotFitError):
         require_fit(tiny_checkpoint, force=False, **CARD)
+
+
+@pytest.mark.parametrize("force", ["no", "", "1", [], 2])
+def test_a_force_that_is_neither_true_nor_false_is_refused(tiny_checkpoint, force):
+    with pytest.raises(TypeError, match="give True, False or None"):
+        require_fit(tiny_checkpoint, force=force, **CARD)

@@ -86,6 +86,17 @@ def test_shards_add_up(tiny_checkpoint):
     assert (shards["first"] <= shards["last"]).all()
 
 
+def test_what_stays_on_disk_is_not_cast_by_the_load(tiny_checkpoint, tmp_path):
+    device_map = {"model.embed_tokens": "cpu", "model.rotary_emb": "cpu", "model.layers.0": "cpu", "model.norm": "cpu"}
+    device_map |= {"model.layers.1": "disk", "lm_head": "cpu"}
+    dtype = compat.dtype_argument(torch.bfloat16)
+    recording = load(tiny_checkpoint, device_map=device_map, offload_folder=tmp_path, **dtype)
+    ledger = recording.parameters()
+    in_memory = ledger[ledger["device"] == "cpu"]
+    assert 0 < len(in_memory) < len(ledger)
+    assert recording.shards()["casts"].sum() == in_memory["cast"].sum() == len(in_memory)
+
+
 def test_a_single_file(copy):
     ledger = load(copy).parameters()
     assert set(ledger["file"]) == {"model.safetensors"}

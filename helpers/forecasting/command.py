@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 
@@ -35,7 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device-map",
         metavar="MAP",
-        help="cpu, cuda:0, auto …; without it the GPUs that --gpu names, else the device that the notebooks choose",
+        help='cpu, cuda:0, auto …, or a map as JSON: \'{"model": 0, "lm_head": "cpu"}\'; without it the GPUs that '
+        "--gpu names, else the device that the notebooks choose",
     )
     parser.add_argument(
         "--max-memory",
@@ -81,7 +83,7 @@ def _forecast(options: argparse.Namespace):
     return forecast(
         options.model,
         dtype=options.dtype,
-        device_map=options.device_map or _device_map(memory),
+        device_map=_map_of_modules(options.device_map) if options.device_map else _device_map(memory),
         max_memory=max_memory or None,
         prompt_tokens=options.prompt_tokens,
         new_tokens=options.new_tokens,
@@ -89,6 +91,22 @@ def _forecast(options: argparse.Namespace):
         cache=options.cache,
         memory=memory,
     )
+
+
+def _map_of_modules(given: str) -> str | dict[str, str | int]:
+    """`given`, or the map that it is in JSON. Raises ForecastError for what begins as one and is none."""
+    from helpers.forecasting.settings import ForecastError
+
+    if not given.lstrip().startswith("{"):
+        return given
+    try:
+        device_map = json.loads(given)
+    except ValueError as error:
+        raise ForecastError(f"device_map: {given} is no JSON ({error})") from error
+    for module, device in device_map.items():
+        if not isinstance(device, (str, int)) or isinstance(device, bool):
+            raise ForecastError(f"device_map: {json.dumps(device)} of {module!r} is no device: write 0 or cpu")
+    return device_map
 
 
 _IN_MEMORY = re.compile(r'memory=\{"cuda:\d+": "(\w+)"\}')

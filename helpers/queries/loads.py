@@ -46,7 +46,11 @@ def shards(recording: Recording) -> Table:
     """See `Recording.shards`."""
     table = pd.DataFrame(parameters(recording))
     elsewhere = table["device"].eq("disk") | table["status"].eq("mismatched")  # what lies in memory is not the file's
-    table = table.assign(disk_bytes=table["end"] - table["begin"], nbytes=table["nbytes"].mask(elsewhere, 0))
+    table = table.assign(
+        disk_bytes=table["end"] - table["begin"],
+        nbytes=table["nbytes"].mask(elsewhere, 0),
+        cast=table["cast"].mask(elsewhere, False),
+    )
     table = table[table["file"].notna()]
     by = ["rank", "load", "file"] if recording.ranks else ["load", "file"]
     grouped = table.groupby(by, sort=False)
