@@ -10,7 +10,7 @@ import torch
 import transformers
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, LlamaForCausalLM
 
 from helpers import compat, record
 from helpers.events import RecordingError
@@ -95,6 +95,22 @@ def test_what_stays_on_disk_is_not_cast_by_the_load(tiny_checkpoint, tmp_path):
     in_memory = ledger[ledger["device"] == "cpu"]
     assert 0 < len(in_memory) < len(ledger)
     assert recording.shards()["casts"].sum() == in_memory["cast"].sum() == len(in_memory)
+
+
+def test_a_state_dict_in_place_of_files(tiny_checkpoint):
+    weights = weights_of(tiny_checkpoint)
+    config = AutoConfig.from_pretrained(tiny_checkpoint)
+    with record("landmarks") as recording:
+        LlamaForCausalLM.from_pretrained(
+            None, config=config, state_dict=dict(weights), **compat.dtype_argument(torch.bfloat16)
+        )
+    ledger = recording.parameters().set_index("key")
+    assert set(ledger.index) == set(weights)
+    assert set(ledger["status"]) == {"loaded"}
+    assert ledger["file"].isna().all()
+    assert set(ledger["disk_dtype"]) == {"float32"}
+    assert set(ledger["dtype"]) == {"bfloat16"}
+    assert ledger["nbytes"].sum() == sum(tensor.numel() * 2 for tensor in weights.values())
 
 
 def test_a_single_file(copy):

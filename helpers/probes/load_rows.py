@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..checkpoints.error import CheckpointError
+from ..gguf_header import read_gguf_header
 from ..recording.rows import LoadRow
 from ..safetensors_header import StoredTensor, read_header
 from .load_notes import Final, Load
@@ -85,7 +86,21 @@ def _stored(load: Load, problems: dict[str, str]) -> dict[str, tuple]:
         found.setdefault(key, (file or _only(load.files), dtype, shape, None, None))
     for key in load.targets:
         found.setdefault(key, (None, None, None, None, None))
+    for file in {file for file, *_ in found.values() if file is not None and file.endswith(".gguf")}:
+        found |= _in_gguf(file, [key for key, (of_file, *_) in found.items() if of_file == file], problems)
     return found
+
+
+def _in_gguf(file: str, keys: list[str], problems: dict[str, str]) -> dict[str, tuple]:
+    """The keys of a GGUF file as it has them: transformers gives them names of its own, and float32 for any type."""
+    try:
+        header = read_gguf_header(file)
+        names = header.names(keys)
+    except (CheckpointError, ImportError) as error:
+        problems[file] = f"loading ledger: byte ranges not observed ({text(str(error))})"
+        return dict.fromkeys(keys, (file, None, None, None, None))
+    tensors = {tensor.name: _from_header(file, tensor) for tensor in header.tensors}
+    return {key: tensors.get(names.get(key), (file, None, None, None, None)) for key in keys}
 
 
 def _header(file: str, problems: dict[str, str]) -> list[StoredTensor]:

@@ -66,14 +66,16 @@ class LoadingProbe:
 
     @_observed
     def load_begins(self, frame: types.FrameType) -> None:
-        """_load_pretrained_model: the checkpoint's files are its argument."""
+        """_load_pretrained_model: the checkpoint's files are its argument, or (a GGUF file before 5.0) its tensors."""
         values = frame.f_locals
-        files = values.get("checkpoint_files") or values.get("resolved_archive_file") or []
+        files = next(filter(None, map(values.get, ("checkpoint_files", "resolved_archive_file", "gguf_path"))), [])
         if not self._open or self._open[-1].begun:
             self._open.append(Load())
         load = self._open[-1]
         load.begun = True
         load.files = [files] if isinstance(files, str) else [str(file) for file in files]
+        for key, tensor in (values.get("state_dict") or {}).items():
+            load.stored.setdefault(key, (None, *_dtype_and_shape(tensor)))
         self._loads.append(load)
 
     @_observed

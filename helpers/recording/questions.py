@@ -175,6 +175,7 @@ class Questions:
         """The loading ledger: one row per tensor of the checkpoint, and per parameter that it does not hold.
 
         A tensor that is split into several parameters (5.x) has a row for each, its byte range in the first of them.
+        Of a GGUF file the key is the name that transformers gives it, and disk_dtype may be one of GGUF's own (Q4_0).
 
         Columns: load (number, from 0), key (in the checkpoint), parameter (in the model), status (see LoadRow), file,
         begin and end (byte range in the file), disk_dtype, disk_shape, dtype (in memory), cast (whether the two
