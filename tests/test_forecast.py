@@ -164,7 +164,7 @@ def test_a_quantised_checkpoint_is_told_with_what_its_files_hold(tiny_checkpoint
     with pytest.raises(CheckpointError) as told:
         forecast(folder)
     assert "(fp8), of which neither weights nor activations in memory are forecast" in str(told.value)
-    assert f"Its files hold {format_bytes(stored)} of tensors" in str(told.value)
+    assert f"Its files hold {format_bytes(stored)} (F32 {format_bytes(stored)}) of tensors" in str(told.value)
 
 
 def test_no_model_at_all_is_told():

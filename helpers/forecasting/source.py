@@ -17,8 +17,9 @@ from helpers.checkpoints import choice
 from helpers.checkpoints.error import CheckpointError
 from helpers.checkpoints.hub_errors import out_of_reach, plain_hub_errors
 from helpers.checkpoints.hub_reach import hub_answers
+from helpers.forecasting import unread_weights
+from helpers.forecasting.other_things import check_is_checkpoint, dtypes_and_bytes
 from helpers.probes.load_rows import DTYPES
-from helpers.tables import format_bytes
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -70,6 +71,7 @@ def read(model: str | Path | PretrainedConfig) -> Source:
     if not str(model).strip():
         raise CheckpointError("no model is named: give a folder, a config.json, a Hub id or the name of a shape")
     path = Path(model).expanduser()
+    check_is_checkpoint(path)
     if path.is_file():
         return Source(str(model), _config(path), None, "a config alone: no stored weights were read")
     if path.is_dir():
@@ -85,7 +87,7 @@ def _from_folder(name: str, folder: Path) -> Source:
     files = safetensors_header.shard_files(folder)
     config = _config(folder / "config.json", files)
     if not files:
-        return Source(name, config, None, f"{folder} holds no safetensors file: the stored dtype was not observed")
+        return Source(name, config, None, unread_weights.note(folder))
     return Source(name, config, tuple(_stored(files)))
 
 
@@ -99,8 +101,6 @@ def _stored(files: Iterable[Path]) -> Iterable[StoredWeight]:
 def _config(path: Path, files: Sequence[Path] = ()) -> PretrainedConfig:
     from transformers import CONFIG_MAPPING, AutoConfig
 
-    if not path.is_file():
-        raise CheckpointError(f"{path} is missing: give the folder of a checkpoint, {ANOTHER}")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         model_type = values.get("model_type")
@@ -126,11 +126,13 @@ def _config(path: Path, files: Sequence[Path] = ()) -> PretrainedConfig:
 
 def _check_not_quantised(where: Path | str, quantization: object, files: Sequence[Path] = ()) -> None:
     """The classes of a quantised model are of the package that quantised it, which may not be here."""
-    if not quantization:
+    if quantization is None:
         return
-    method = quantization.get("quant_method") if isinstance(quantization, dict) else None
-    stored = [file for file in files if file.is_file()]
-    held = f" Its files hold {format_bytes(sum(one.nbytes for one in _stored(stored)))} of tensors." if stored else ""
+    values = quantization if isinstance(quantization, dict) else vars(quantization)  # of a model that was loaded
+    method = values.get("quant_method")
+    method = getattr(method, "value", method)
+    stored = [tensor for file in files if file.is_file() for tensor in safetensors_header.read_header(file)]
+    held = f" Its files hold {dtypes_and_bytes(stored)} of tensors." if stored else ""
     raise CheckpointError(
         f"{where} is of a quantised checkpoint ({method or 'by a method that it does not name'}), of which neither "
         f"weights nor activations in memory are forecast.{held} Give the checkpoint that it was made from, {ANOTHER}"
