@@ -70,7 +70,7 @@ class Table(pd.DataFrame):
         shown = pd.DataFrame(self).head(MOST_ROWS)
         if self._rows_have_names():
             shown.insert(0, shown.index.name or "", shown.index.map(str), allow_duplicates=True)
-        head = "".join(f'<th scope="col" style="text-align:left">{escape(str(name))}</th>' for name in shown.columns)
+        head = "".join(_head(name, shown.iloc[:, place]) for place, name in enumerate(shown.columns))
         columns = [[_cell(name, value) for value in shown.iloc[:, place]] for place, name in enumerate(shown.columns)]
         body = "".join(f"<tr>{''.join(cells)}</tr>" for cells in zip(*columns, strict=True))
         rest = len(self) - len(shown)
@@ -90,11 +90,25 @@ def _for_people(write: Callable[[object], str]) -> Callable[[object], str]:
     return lambda value: write(value) if pd.api.types.is_number(value) else str(value)
 
 
+def _head(name: str, column: pd.Series) -> str:
+    """The head of a column: above numbers as they stand, to the right."""
+    side = "right" if any(_is_number(value) for value in column if not _is_missing(value)) else "left"
+    return f'<th scope="col" style="text-align:{side}">{escape(str(name))}</th>'
+
+
+def _is_missing(value: object) -> bool:
+    return pd.api.types.is_scalar(value) and pd.isna(value)
+
+
+def _is_number(value: object) -> bool:
+    return pd.api.types.is_number(value) and not isinstance(value, bool)
+
+
 def _cell(name: str, value: object) -> str:
     """One cell: numbers to the right, text to the left and cut to WIDEST_CELL characters, missing values empty."""
-    if pd.api.types.is_scalar(value) and pd.isna(value):
+    if _is_missing(value):
         return "<td></td>"
-    is_number = pd.api.types.is_number(value) and not isinstance(value, bool)
+    is_number = _is_number(value)
     # a name may be of bytes in one table and of text in another: the parameters of a model, of a logits processor
     text = _formatter(name)(value) if is_number and _formatter(name) else str(value)
     if len(text) > WIDEST_CELL:

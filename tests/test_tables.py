@@ -1,5 +1,7 @@
 """Tables: complete in HTML, as data and printed; stable in the text that a notebook keeps."""
 
+import re
+
 import pandas as pd
 import pytest
 from IPython.lib.pretty import pretty
@@ -106,3 +108,9 @@ def test_a_permalink_is_a_link():
     html = Table.of({"permalink": ["https://example.org/a?b=1&c", ""]})._repr_html_()
     assert '<a href="https://example.org/a?b=1&amp;c"' in html
     assert html.count("<a ") == 1
+
+
+def test_a_head_stands_over_numbers_as_they_stand():
+    html = Table.of({"name": ["a", None], "count": [None, 2], "yes": [True, False], "none": [None, None]})._repr_html_()
+    sides = re.findall(r'<th scope="col" style="text-align:(\w+)">(\w+)', html)
+    assert sides == [("left", "name"), ("right", "count"), ("left", "yes"), ("left", "none")]
