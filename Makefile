@@ -4,6 +4,12 @@
 VENV ?= .venv
 PYTHON ?=
 RUN = $(VENV)/bin/python
+# VENV is removed and made again, so it must be one word, and a Python environment or not there.
+ifneq ($(words $(VENV)),1)
+$(error VENV="$(VENV)": give one path, without spaces)
+endif
+only_an_environment = if test -e $(VENV) && ! test -e $(VENV)/pyvenv.cfg; then \
+	echo "VENV=$(VENV) is there and is no Python environment: not touched. Name another." >&2; exit 1; fi
 
 # The environment is remade when requirements.txt changes, and the package installed again when pyproject.toml
 # does. Both are told by content, because a checkout does not keep modification times.
@@ -30,6 +36,7 @@ help:  ## this list
 environment: $(PACKAGE)  ## the Python environment, in .venv (VENV=... names another, PYTHON=... its Python)
 
 $(ENVIRONMENT):
+	@$(only_an_environment)
 	@python=$$($(find_python)) && \
 		echo "Making $(VENV) with $$($$python --version); the download takes minutes the first time." && \
 		rm -rf $(VENV) && $$python -m venv $(VENV) && \
@@ -68,9 +75,9 @@ validate: checkpoint  ## every notebook run again and its outputs compared (nbva
 
 test: lint unit validate  ## lint, the fast tests and the notebooks; at most 15 minutes on 2 cores
 
-test-versions: checkpoint  ## the recorder, and the notebooks, in older versions of transformers
+test-versions: checkpoint  ## the recorder and the notebooks in older versions of transformers
 	$(RUN) tests/versions.py
-	$(RUN) tests/versions.py 4.47.1 -- -m helpers.notebooks validate --lax
+	$(RUN) tests/versions.py -- -m helpers.notebooks validate --lax
 
 # Python 3.12 or later: there the recorder stands on sys.monitoring, before it on sys.setprofile. A CI (CI=true) has
 # one: there it is a failure if none is found, elsewhere it is said.
@@ -116,5 +123,6 @@ bench: checkpoint  ## the benchmarks, one after the other
 		echo "$$benchmark"; $(RUN) "$$benchmark"; done
 
 clean:  ## what make made in this folder; the checkpoint stays in its cache folder
-	rm -rf $(VENV) .venv-monitoring .venv-gpu .venv-peers .versions .pytest_cache .ruff_cache build *.egg-info
+	@$(only_an_environment)
+	rm -rf $(VENV) .venv-monitoring .venv-gpu .venv-peers .versions .pytest_cache .ruff_cache build dist *.egg-info
 	find . -path ./.git -prune -o -type d \( -name __pycache__ -o -name .ipynb_checkpoints \) -exec rm -rf {} +
