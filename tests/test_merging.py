@@ -79,7 +79,9 @@ def test_the_ranks_are_on_one_clock(ranks, merged):
     assert abs(apart - later) <= 100  # nanoseconds: what is kept of a time
 
 
-@pytest.mark.parametrize("question", ["modules", "calls", "parameters", "steps", "kv_cache", "weights", "sampling"])
+@pytest.mark.parametrize(
+    "question", ["modules", "calls", "parameters", "steps", "kv_cache", "weights", "sampling", "memory_phases"]
+)
 def test_the_rows_of_each_rank_are_those_of_its_own_recording(ranks, merged, question):
     table = getattr(merged, question)()
     assert next(iter(table.columns)) == "rank"
@@ -129,7 +131,7 @@ def test_the_stages_tell_the_time_of_rank_0(ranks, merged):
 def test_it_says_how_many_ranks_it_is_of(merged):
     assert repr(merged) == (
         f"<Recording of transformers {merged.environment['transformers']} in 2 ranks: {len(merged)} events, "
-        f"{NEW_TOKENS} generation steps ({STEPS_KEPT} in full)>"
+        f"{NEW_TOKENS} generation steps in each ({STEPS_KEPT} in full)>"
     )
 
 

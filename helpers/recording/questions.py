@@ -224,7 +224,8 @@ class Questions:
         KV cache, else at least the most that one module call kept in full got or gave (<NA> without the zoom modules);
         cuda_peak (highest allocated) and peak_is: "of this phase" where the counter rose in it. It is never reset, so
         of a phase in which it did not rise only that is known which it does not exceed. <NA> where the machine does
-        not say. The warm-up lies within the load. Of rank 0, where there are several. Zoom: landmarks and memory.
+        not say. The warm-up lies within the load. Of several ranks the phases of each, with a column rank. Zoom:
+        landmarks and memory.
         """
         from ..queries import memory_phases
 

@@ -133,7 +133,8 @@ class Recording(Questions):
         steps = len(self.step_rows["step"])
         if self.ranks:
             kept, steps = (count // self.environment["world_size"] for count in (kept, steps))
-        generation = f", {steps} generation steps ({kept} in full)" if steps else ""
+        each = " in each" if self.ranks else ""
+        generation = f", {steps} generation step{'s' if steps > 1 else ''}{each} ({kept} in full)" if steps else ""
         ranks = f" in {self.environment['world_size']} ranks" if self.ranks else ""
         return (
             f"<Recording of transformers {self.environment.get('transformers', '?')}{ranks}: "
