@@ -27,6 +27,7 @@ from .probes.loading import LoadingProbe
 from .probes.memory import MemoryProbe
 from .probes.modules import ModuleReader, module_watch
 from .probes.overrides import OverriddenMethods
+from .probes.processes import StartedProcesses
 from .probes.redact import SecretValues
 from .probes.sampling import SamplingProbe
 from .probes.steps import StepTracker
@@ -37,7 +38,7 @@ from .probes.weights import WeightsProbe
 from .progress import GenerationProgress, is_watched
 from .recorder_settings import DEFAULT_LINES, DEFAULT_STEPS, DEFAULT_ZOOM, checked_zoom
 from .recording.columns import columns, event_columns, line_columns, rounded, value_columns
-from .recording.completeness import gaps, still_running, thread_gaps, without_calls, without_steps
+from .recording.completeness import gaps, other_processes, still_running, thread_gaps, without_calls, without_steps
 from .recording.recording import Recording
 from .recording.rows import LandmarkStatus
 
@@ -73,7 +74,8 @@ def record(
     back; modules come with it).
 
     What other threads do meanwhile is in it too: each has its name, and each generate() call its number. Before Python
-    3.12 only the thread that enters, and those that begin inside the block, are seen.
+    3.12 only the thread that enters, and those that begin inside the block, are seen. Of other processes that the
+    program starts nothing is in it, and a warning names them.
 
     Raises RecordingError for an unknown zoom, a steps below 1 or a function that there is not, and, on entering, when
     another recording or profiler holds the interpreter's only place.
@@ -227,6 +229,7 @@ class Recorder(AbstractContextManager):
         for code, hooks in watches.codes({"gen.generate": (self._overridden.generation_begins, None)}):
             probe.tell(code, *hooks)
         self._tracer_pause = TracerPause(probe)
+        self._processes = StartedProcesses(probe.tell)
         self._compiled_functions = CompiledFunctions(probe) if "modules" in self._zoom else None
         return probe
 
@@ -286,6 +289,7 @@ class Recorder(AbstractContextManager):
                 self._values,
                 self._overridden,
                 self._tracer_pause,
+                self._processes,
                 self._compiled_functions,
             ),
         ):
@@ -306,6 +310,7 @@ class Recorder(AbstractContextManager):
             *without_steps(self._tracker.batches),
             *without_calls(self._compiled_functions.silent if self._compiled_functions else []),
             *thread_gaps(self._unseen_threads),
+            *other_processes(self._processes.names),
             *still_running(recording, threading.current_thread().name),
         ]
         recording.warnings.extend(found)

@@ -89,6 +89,17 @@ def thread_gaps(names: list[str]) -> list[str]:
     ]
 
 
+def other_processes(names: list[str]) -> list[str]:
+    """What is missing where the program started other processes, of these names."""
+    if not names:
+        return []
+    return [
+        f"The program started {len(names)} other process{'es' if len(names) > 1 else ''} ({_some(names)}), and what "
+        "ran there is missing: a recording is of one process. Record in the function that it runs; of a launcher what "
+        "it starts, as in `torchrun … -m helpers record SCRIPT.py -o run.json.gz`."
+    ]
+
+
 def _is_silent(recording: Recording, path: str) -> bool:
     """Whether calls of this module were seen, but none of the modules inside it, of which it has some."""
     inside = [index for index, name in enumerate(recording.paths) if _is_inside(name, path)]
