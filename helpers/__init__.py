@@ -11,6 +11,11 @@ when a name that needs them is first used.
 """
 
 import importlib
+import sys
+
+if sys.version_info < (3, 11):  # noqa: UP036 (reached where no installer has checked requires-python: in a checkout)
+    version = ".".join(str(part) for part in sys.version_info[:2])
+    raise ImportError("helpers needs Python 3.11 or later, and this is " + version)
 
 _HOMES = {
     "check": "helpers.checks",

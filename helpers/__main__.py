@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -54,6 +55,8 @@ def _add_checkpoint(parser: argparse.ArgumentParser) -> Callable[[argparse.Names
         from helpers import checkpoints
 
         if options.shape:
+            if options.rebuild or options.wheel:
+                parser.error("--shape is written anew, from no wheel: leave out --rebuild and --wheel")
             from helpers.checkpoints import shaped_build
 
             print(f"Random weights of the shape {options.shape[0]}: {shaped_build.write(*options.shape)}")
@@ -157,8 +160,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _escape_what_cannot_be_encoded() -> None:
+    """Characters that standard output does not have (Windows' code pages, LC_ALL=C) are escaped, and end nothing."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return its exit status: 0 done, 1 a clear error, 130 interrupted (argparse: 2)."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] != ["record"]:  # there stdout, and how it ends, is the script's
+        _escape_what_cannot_be_encoded()
     options = _parser().parse_args(arguments)
     from helpers.checkpoints.error import CheckpointError
     from helpers.devices import DeviceError
@@ -169,7 +181,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         status = options.run(options)
-        if options.command != "record":  # there stdout, and how it ends, is the script's
+        if options.command != "record":
             sys.stdout.flush()
         return status
     except BrokenPipeError:  # `… | head` has read enough; Python would complain once more when it ends

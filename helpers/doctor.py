@@ -14,8 +14,9 @@ from importlib import metadata
 from pathlib import Path
 
 from helpers.folders import nearest_existing
+from helpers.lab import FIRST_NOTEBOOK
 from helpers.probes.redact import without_home
-from helpers.project import DISTRIBUTION
+from helpers.project import DISTRIBUTION, ROOT
 
 OK, WARN, FAIL = "OK", "WARN", "FAIL"
 INSTALL = "python -m pip install -r requirements.txt"
@@ -226,8 +227,15 @@ def run() -> int:
     for finding in findings():
         print(finding, flush=True)
         failed += finding.status == FAIL
-    print(f"{failed} of these need attention first." if failed else "Ready: `make lab` opens the first notebook.")
+    print(f"{failed} of these need attention first." if failed else f"Ready: {first_step()}")
     return 1 if failed else 0
+
+
+def first_step(root: Path = ROOT) -> str:
+    """What a reader can run next: the notebooks where they are at hand, as they are not beside an installed wheel."""
+    if (root / FIRST_NOTEBOOK).is_file():
+        return "`make lab` opens the first notebook."
+    return "`python -m helpers record my_script.py -o run.json.gz` records a script of yours."
 
 
 def _version(name: str) -> str | None:

@@ -26,10 +26,12 @@ def command(root: Path = ROOT, *, open_browser: bool = True, port: int | None = 
     """The arguments that serve the folder `root` and open its first notebook, in this Python.
 
     Raises:
-        LabError: JupyterLab is not installed, or `root` does not hold the notebook.
+        LabError: JupyterLab is not installed, `root` does not hold the notebook, or there is no such port.
     """
     if importlib.util.find_spec("jupyterlab") is None:
         raise LabError("JupyterLab is not installed in this Python: `python -m pip install -r requirements.txt`")
+    if port is not None and not 0 < port < 2**16:
+        raise LabError(f"--port {port}: give a number from 1 to 65535")
     if not (root / FIRST_NOTEBOOK).is_file():
         raise LabError(f"{FIRST_NOTEBOOK} is not in {root}: run this from a checkout of the repository")
     arguments = [sys.executable, "-m", "jupyterlab", *QUIET]

@@ -60,6 +60,31 @@ def test_importing_helpers_and_asking_for_help_imports_no_torch():
     subprocess.run([sys.executable, "-c", source], check=True, capture_output=True, timeout=60)
 
 
+def test_what_the_terminal_cannot_show_is_escaped():
+    """As on Windows, where a code page has no ellipsis."""
+    result = run_module("export", "--help", PYTHONIOENCODING="cp437")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "fr, pt-BR \\u2026" in result.stdout
+
+
+def test_an_older_python_is_refused_in_one_line():
+    source = "import sys; sys.version_info = (3, 10, 13); import helpers"
+    result = subprocess.run([sys.executable, "-c", source], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert result.stderr.splitlines()[-1] == "ImportError: helpers needs Python 3.11 or later, and this is 3.10"
+
+
+def test_a_shape_takes_no_options_of_the_demo_checkpoint(tmp_path):
+    result = run_module("checkpoint", "--rebuild", "--shape", "llama-2-7b-scaled", str(tmp_path / "shape"))
+    assert result.returncode == 2
+    assert "leave out --rebuild and --wheel" in result.stderr
+    assert not (tmp_path / "shape").exists()
+
+
+def test_a_port_that_there_is_not_keeps_the_lab_closed(course):
+    with pytest.raises(lab.LabError, match="--port 99999"):
+        lab.command(course, port=99999)
+
+
 def test_checkpoint_prints_where_it_is(demo_checkpoint, capsys):
     assert command_line.main(["checkpoint"]) == 0
     assert capsys.readouterr().out == f"The demo checkpoint is complete and intact: {demo_checkpoint}\n"

@@ -31,6 +31,10 @@ def test_a_sound_environment_exits_0_and_names_no_home(demo_checkpoint):
     assert {"ipywidgets", "anywidget"} <= subjects
 
 
+def test_without_the_notebooks_the_first_step_is_a_recording(tmp_path):
+    assert doctor.first_step(tmp_path).startswith("`python -m helpers record")
+
+
 def test_one_failure_makes_the_exit_status_1(monkeypatch, capsys):
     monkeypatch.setattr(doctor, "CHECKS", (lambda: iter([Finding(FAIL, "gguf", "not installed", "do it")]),))
     assert doctor.run() == 1

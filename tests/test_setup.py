@@ -82,6 +82,9 @@ def test_the_supported_pythons_are_the_same_everywhere():
     candidates = re.search(r"\(or \$\(PYTHON\),(python3\.11 .*?)\)", makefile).group(1)
     assert candidates.split() == [*(f"python{version}" for version in SUPPORTED), "python3"]
     assert "(3, 11) <= sys.version_info[:2] <= (3, 13)" in makefile
+    prefix = "Programming Language :: Python :: "
+    classified = [text.removeprefix(prefix) for text in PYPROJECT["classifiers"] if text.startswith(prefix)]
+    assert classified == list(SUPPORTED)
     assert "(3, 11) <= sys.version_info[:2] <= (3, 13)" in (ROOT / "helpers" / "doctor.py").read_text()
 
 
@@ -159,6 +162,26 @@ def test_every_target_that_runs_python_makes_the_environment_first(checkout):
         "bench-gpu",
     }:  # the last two: for machines without a network
         assert "pip install" in make("-n", target, folder=checkout).stdout, target
+
+
+@needs_make
+@pytest.mark.parametrize("venv", ["my files/env", ""])
+def test_a_path_that_would_be_taken_for_several_is_refused(checkout, venv):
+    """`rm -rf my files/env` would take away `my`."""
+    result = make("-n", f"VENV={venv}", "environment", folder=checkout)
+    assert result.returncode != 0
+    assert "give one path, without spaces" in result.stderr
+
+
+@needs_make
+@pytest.mark.parametrize("target", ["environment", "clean"])
+def test_a_folder_that_is_no_environment_is_not_removed(checkout, target):
+    (checkout / "papers").mkdir()
+    (checkout / "papers" / "thesis.txt").touch()
+    result = make("VENV=papers", target, folder=checkout)
+    assert result.returncode != 0
+    assert "VENV=papers is there and is no Python environment" in result.stderr
+    assert (checkout / "papers" / "thesis.txt").exists()
 
 
 @needs_make

@@ -62,6 +62,8 @@ def build(
     else than what an earlier build left, and where a page must not be published: a warning of Sphinx, a dead link, a
     page too heavy, a secret. Then `output` is not there.
     """
+    if not (DOCS / "site").is_dir():
+        raise SiteError(f"docs/site is not in {DOCS.parent}: run this from a checkout of the repository.")
     source = source or output.with_name(f"{output.name}-source")
     _check_free(output, "searchindex.js")
     _check_free(source, "conf.py")
