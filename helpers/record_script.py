@@ -4,8 +4,8 @@
 The script keeps its arguments, output, exit status and traceback. Nothing that it could notice is imported before it
 starts, so that the environment variables which it sets before it imports torch or transformers still count: the
 recording begins when the script's first import of transformers is done. It ends after the script's threads and its
-own atexit functions, and is saved then, however the script ended. Only a process that is killed (SIGKILL, SIGTERM,
-os._exit) saves nothing.
+own atexit functions, and is saved then, however the script ended; SIGTERM (`timeout`, a scheduler, a failed rank) saves
+it before it ends the script. Only a process that is killed (SIGKILL, os._exit) saves nothing.
 """
 
 from __future__ import annotations
@@ -147,6 +147,8 @@ def run(program: Script | Module, arguments: list[str], recording: ScriptRecordi
     traceback has been shown), or KeyboardInterrupt, which Python then tells to the shell as for any script.
     """
     atexit.register(recording.finish)
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, recording.terminated)  # a script that sets one of its own takes its place
     first_import.after_first_import("transformers", recording.begin)
     try:
         code, module = program.enter(arguments)
@@ -195,6 +197,10 @@ def _tell_of_the_interruption() -> None:
         exec("raise KeyboardInterrupt")
 
 
+class Terminated(BaseException):
+    """What ended a recording that SIGTERM ended; it is never raised."""
+
+
 class ScriptRecording:
     """The recording of one script: begun by its first import of transformers, saved when Python ends.
 
@@ -232,16 +238,27 @@ class ScriptRecording:
         """End the recording, save it and say in one line where it is. A forked child leaves that to its parent."""
         if os.getpid() == self._process:
             if threading.current_thread() is threading.main_thread():
-                signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not lose what the first one left
+                for number in (signal.SIGINT, signal.SIGTERM):  # a second one must not lose what the first one left
+                    signal.signal(number, signal.SIG_IGN)
             # text and end in one piece: several ranks write to one terminal
             print(f"helpers: {self._save()}\n", end="", file=self._stream, flush=True)
         if isinstance(self.ended_with, KeyboardInterrupt):
             _tell_of_the_interruption()
 
+    def terminated(self, number: int, _frame: types.FrameType | None) -> NoReturn:
+        """Save, then end as a script that SIGTERM ends: at once, without its atexit functions."""
+        if self.ended_with is None:
+            self.ended_with = Terminated()
+        self.finish()
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+
     def _save(self) -> str:
-        places = " and ".join(str(path) for path in (self.output, self.page) if path is not None)
+        files = [str(path) for path in (self.output, self.page) if path is not None]
+        places = " and ".join(files)
         if self._recorder is None:
-            return f"nothing was recorded, and {places} was not written: {self._not_begun}"
+            were = "were" if len(files) > 1 else "was"
+            return f"nothing was recorded, and {places} {were} not written: {self._not_begun}"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they are told in the line below
             self._recorder.__exit__(type(self.ended_with) if self.ended_with else None, self.ended_with, None)

@@ -165,6 +165,7 @@ class Recorder(AbstractContextManager):
         self._unseen_threads = self._probe.unseen_threads()
         self._probe.stop()
         self._probe.close_open_calls()
+        self._tracker.recording_ends()
         if self._interrupts.raised_in_callback:
             self._probe.was_interrupted(goes_on=exception_type is not KeyboardInterrupt)
         if "memory" in self._zoom:

@@ -55,6 +55,15 @@ ENDINGS = {
         0,
     ),
     "interruption": ("import os, signal\nos.kill(os.getpid(), signal.SIGINT)", -signal.SIGINT),
+    "termination": (
+        "import atexit, os, signal\natexit.register(print, 'last')\nos.kill(os.getpid(), signal.SIGTERM)",
+        -signal.SIGTERM,
+    ),
+    "own handler of termination": (
+        "import os, signal, sys\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(4))\n"
+        "os.kill(os.getpid(), signal.SIGTERM)",
+        4,
+    ),
 }
 
 
@@ -140,6 +149,30 @@ def test_an_interruption_within_generate_is_seen_in_the_recording(script, output
     recording = Recording.load(output)
     assert recording.calls().set_index("function").loc["GenerationMixin.generate", "status"] == "raised"
     assert "ended_by" not in recording.environment
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGTERM is a signal on POSIX only")
+def test_a_termination_within_generate_keeps_the_recording(script, output):
+    path = script(
+        """
+        import os, signal, transformers
+        class Terminates(transformers.StoppingCriteria):
+            def __call__(self, input_ids, scores, **kwargs):
+                os.kill(os.getpid(), signal.SIGTERM)
+        inputs = tokenizer("hello", return_tensors="pt")
+        if os.fork() == 0:
+            os.kill(os.getpid(), signal.SIGTERM)  # the child's: the recording is its parent's
+        print(os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
+        model.generate(**inputs, max_new_tokens=3, stopping_criteria=[Terminates()])
+        """
+    )
+    result = run_recorded(path, output)
+    assert (result.returncode, result.stdout) == (-signal.SIGTERM, f"{-signal.SIGTERM}\n")
+    recording = Recording.load(output)
+    assert result.stderr == f"helpers: {len(recording)} events recorded in {output}\n"
+    assert recording.environment["ended_by"] == "Terminated"
+    assert recording.calls().set_index("function").loc["GenerationMixin.generate", "status"] == "open"
+    assert list(recording.steps()["step"]) == [0]
 
 
 # the script finds what it finds without it ---------------------------------------------------------------------------

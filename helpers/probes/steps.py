@@ -142,6 +142,11 @@ class StepTracker:
         self._on_keep_change(True)
         self._count_new_tokens(running, value)
 
+    def recording_ends(self) -> None:
+        """The recording ends in the middle of this thread's generate(): its step is told as far as it came."""
+        if getattr(self._local, "depth", 0):
+            self._finish_step(self._local.running)
+
     @noting("generation steps")
     def inputs_prepared(self, frame: types.FrameType) -> None:
         """prepare_inputs_for_generation begins: the next step, if the last token is finished."""
