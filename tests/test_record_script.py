@@ -169,7 +169,7 @@ def test_a_termination_within_generate_keeps_the_recording(script, output):
     result = run_recorded(path, output)
     assert (result.returncode, result.stdout) == (-signal.SIGTERM, f"{-signal.SIGTERM}\n")
     recording = Recording.load(output)
-    assert result.stderr == f"helpers: {len(recording)} events recorded in {output}\n"
+    assert split(result.stderr)[1] == f"helpers: {len(recording)} events recorded in {output}\n"
     assert recording.environment["ended_by"] == "Terminated"
     assert recording.calls().set_index("function").loc["GenerationMixin.generate", "status"] == "open"
     assert list(recording.steps()["step"]) == [0]
