@@ -59,6 +59,7 @@ def check_packages() -> Iterator[Finding]:
     except metadata.PackageNotFoundError:
         yield Finding(FAIL, "packages", f"{DISTRIBUTION} is not installed in this Python", INSTALL)
         return
+    yield Finding(OK, "helpers", f"{_version(DISTRIBUTION)}, {DISTRIBUTION}")
     required = [entry for entry in requirements if not entry.marker and entry.name != "transformers"]
     problems = {}
     for entry in required:

@@ -27,7 +27,7 @@ def test_a_sound_environment_exits_0_and_names_no_home(demo_checkpoint):
     assert not [line for line in lines if line.startswith(FAIL)]
     assert str(Path.home()) not in result.stdout
     subjects = {line.split()[1] for line in lines[:-1]}
-    assert {"python", "transformers", "torch", "cpu", "memory", "disk", "checkpoint"} <= subjects
+    assert {"python", "helpers", "transformers", "torch", "cpu", "memory", "disk", "checkpoint"} <= subjects
     assert {"ipywidgets", "anywidget"} <= subjects
 
 
