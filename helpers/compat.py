@@ -209,6 +209,14 @@ def reads_shard_by_shard() -> bool:
     return transformers_version() < (5,)
 
 
+def unsplit_modules(model: PreTrainedModel, strategy: str = "auto") -> list[str]:
+    """The classes of modules that stay on one device, those that a part of the model names too; from 5.0 on the model
+    itself has them all. Raises ValueError for a model that takes no automatic device map."""
+    if transformers_version() >= (5,):
+        return list(model._no_split_modules or ())
+    return list(model._get_no_split_modules(strategy))
+
+
 def automatic_device_map(
     model: PreTrainedModel, strategy: str, max_memory: dict[int | str, int] | None, dtype: torch.dtype
 ) -> dict[str, int | str]:
@@ -223,7 +231,7 @@ def automatic_device_map(
     from accelerate import infer_auto_device_map
     from accelerate.utils import get_balanced_memory, get_max_memory
 
-    whole = {"dtype": dtype, "no_split_module_classes": model._no_split_modules}
+    whole = {"dtype": dtype, "no_split_module_classes": unsplit_modules(model, strategy)}
     gpus = sum(isinstance(device, int) for device in max_memory or ())
     if strategy == "sequential" or (max_memory and gpus <= 1):  # nothing to balance; GPUs may be of another machine
         limits = get_max_memory(max_memory)

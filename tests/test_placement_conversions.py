@@ -1,5 +1,7 @@
 """Offload to disk of what a load merges or splits: it has to be written again, and where it lies is known."""
 
+import shutil
+
 import pytest
 import torch
 import transformers
@@ -9,6 +11,8 @@ from helpers import compat, forecast, placement, record
 from helpers.checkpoints.tiny_build import VOCABULARY
 from helpers.forecasting import source as forecast_source
 from helpers.placement import PlacementError
+from helpers.placing.empty import empty_model
+from helpers.placing.offload_folder import bytes_written
 from helpers.safetensors_header import read_header
 from tests.tiny_architectures import TOKEN_IDS
 
@@ -47,7 +51,7 @@ def test_what_is_converted_is_written_again_and_gives_the_same(model, tmp_path):
     own = {name for name, _ in model.named_parameters()}
     assert {weight.name for weight in forecast_source.read(checkpoint).stored} - own  # it is stored otherwise
     device_map = last_layers_on_disk(model)
-    expected = placement._bytes_written(placement._empty(checkpoint, torch.float32), checkpoint, device_map)
+    expected = bytes_written(empty_model(checkpoint, torch.float32), checkpoint, device_map)
     offloaded = placement.load(checkpoint, device_map=device_map, offload_folder=folder)
     written = {tensor.name: tensor.nbytes for file in folder.iterdir() for tensor in read_header(file)}
     assert expected == sum(written.values()) > 0
@@ -74,8 +78,8 @@ def test_the_ledger_of_a_load_that_converts_has_the_bytes_of_the_forecast(model,
 
 def test_without_room_for_what_is_converted_nothing_begins(model, tmp_path, monkeypatch):
     model.save_pretrained(tmp_path / "checkpoint")
-    usage = placement.shutil.disk_usage(tmp_path)._replace(free=1000)
-    monkeypatch.setattr(placement.shutil, "disk_usage", lambda path: usage)
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     with pytest.raises(PlacementError, match=r"the load writes [\d,]+ bytes there, and 1,000 are free"):
         placement.load(
             tmp_path / "checkpoint", device_map=last_layers_on_disk(model), offload_folder=tmp_path / "offload"

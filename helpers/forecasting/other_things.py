@@ -84,6 +84,6 @@ def _gguf(file: Path) -> str:
     config = f"AutoConfig.from_pretrained({str(file.parent)!r}, gguf_file={file.name!r})"
     return (
         f"{file} is a GGUF file, with {dtypes_and_bytes(header.tensors)} of tensors. transformers does not compute "
-        f"with these: from_pretrained(…, gguf_file=…) makes {format_bytes(whole)} of float32 of them in main memory, then "
-        f"casts. Of the model that results, forecast({config}) tells, in Python"
+        f"with these: from_pretrained(…, gguf_file=…) makes {format_bytes(whole)} of float32 of them in main memory, "
+        f"then casts. Of the model that results, forecast({config}) tells, in Python"
     )
