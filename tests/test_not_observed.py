@@ -1,6 +1,7 @@
 """What a library of another version does not have, or cannot import, is not observed; the run and the rest go on."""
 
 import importlib
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -44,6 +45,7 @@ def test_a_module_that_fails_to_import_is_a_reason_without_secrets(tiny_checkpoi
             raise RuntimeError(f"broken build, token={secret}")
         return importing(name, *arguments)
 
+    monkeypatch.setattr(landmark_table, "sys", SimpleNamespace(modules={}))  # nothing was imported before
     monkeypatch.setattr(landmark_table.importlib, "import_module", failing)
     with pytest.warns(UserWarning, match="Module._load_from_state_dict: not observed .RuntimeError: broken build"):
         recording = _recorded(tiny_checkpoint)
