@@ -1,9 +1,9 @@
 """Generation steps: prefill = 0, then decode steps 1, 2, 3, …
 
-A step begins when `prepare_inputs_for_generation` runs and a token has been finished since the last one; the stopping
-criteria run once per step, in every version and in every decoding loop. A prefill in chunks is therefore one step, and
-so is a round of assisted decoding, which may give several tokens; what the assistant drafts belongs to it. Each thread
-has generations of its own.
+A step begins when `prepare_inputs_for_generation` runs and a token has been finished since the last one (in contrastive
+search with the logits processors); the stopping criteria run once per step, in every version and in every decoding
+loop. A prefill in chunks is therefore one step, and so is a round of assisted decoding, which may give several tokens;
+what the assistant drafts belongs to it. Each thread has generations of its own.
 """
 
 from __future__ import annotations
@@ -161,6 +161,14 @@ class StepTracker:
         if running.token_finished:
             self._begin_step(running)
         running.computes = not _drafts(frame)  # in 5.0 the candidates are prepared so too
+
+    @noting("generation steps")
+    def scores_processed(self, _frame: types.FrameType) -> None:
+        """The logits processors are called: contrastive search begins a decode step with them, and prepares the inputs
+        of its candidates after them."""
+        running = self._running()
+        if running is not None and running.prepared and running.token_finished:
+            self._begin_step(running)
 
     def _begin_step(self, running: _Generation) -> None:
         self._finish_step(running)

@@ -113,6 +113,7 @@ class Watches:
         roles = {
             "gen.generate": (tracker.generate_entered, tracker.generate_left),
             **methods_of_steps(tracker),
+            "smp.processors": (tracker.scores_processed, None),
             "smp.stop": (tracker.token_chosen, tracker.token_finished),
         }
         for code, hooks in self.codes(roles):
