@@ -235,7 +235,7 @@ def run() -> int:
 def first_step(root: Path = ROOT) -> str:
     """What a reader can run next: the notebooks where they are at hand, as they are not beside an installed wheel."""
     if (root / FIRST_NOTEBOOK).is_file():
-        return "`make lab` opens the first notebook."
+        return "`python -m helpers lab` opens the first notebook."
     return "`python -m helpers record my_script.py -o run.json.gz` records a script of yours."
 
 

@@ -23,7 +23,7 @@ def test_a_sound_environment_exits_0_and_names_no_home(demo_checkpoint):
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stdout
     lines = result.stdout.splitlines()
-    assert lines[-1] == "Ready: `make lab` opens the first notebook."
+    assert lines[-1] == "Ready: `python -m helpers lab` opens the first notebook."
     assert not [line for line in lines if line.startswith(FAIL)]
     assert str(Path.home()) not in result.stdout
     subjects = {line.split()[1] for line in lines[:-1]}
