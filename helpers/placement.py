@@ -23,6 +23,7 @@ from .placing.error import PlacementError
 from .placing.offload_folder import as_before, bytes_written, check_folder, paths
 from .probes.collectives import local_part
 from .probes.kv_cache import is_cache
+from .probes.tensor_parts import bytes_in_process
 from .probes.weights import as_device, offload_hook, place_of
 from .tables import Table
 
@@ -49,7 +50,6 @@ def where(model: torch.nn.Module) -> Table:
             name = f"{path}.{own}" if path else own
             known = first.setdefault(id(tensor), name)
             lies = place_of(hook, own, tensor)
-            part = local_part(tensor)
             rows.append(
                 {
                     "name": name,
@@ -57,8 +57,8 @@ def where(model: torch.nn.Module) -> Table:
                     "execution_device": _execution_device(hook, lies),
                     "hook": type(hook).__name__ if hook is not None else "",
                     "dtype": str(tensor.dtype).removeprefix("torch."),
-                    "shape": tuple(part.shape),
-                    "nbytes": part.numel() * part.element_size(),
+                    "shape": tuple(local_part(tensor).shape),
+                    "nbytes": bytes_in_process(tensor),
                     "tied_to": known if known != name else None,
                     "file": _file_of(hook, own) if lies == "disk" else None,
                 }

@@ -21,7 +21,8 @@ class Final(NamedTuple):
 class Load:
     """One from_pretrained, while it runs."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, wanted: bool = False) -> None:
+        self.wanted = wanted  # by a call of from_pretrained; another runs within that, as an adapter's does
         self.begun = False  # its driver runs; before that, from_pretrained looks for files
         self.files: list[str] = []
         self.targets: dict[str, str] = {}  # checkpoint key to parameter name

@@ -3,6 +3,7 @@ ranges come from the shards' own headers."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -39,6 +40,7 @@ def _rows_of(number: int, load: Load, problems: dict[str, str]) -> Iterable[Load
     copies = _copies(load, problems)
     parameters = {key: _parameter(load, key) for key in stored}
     shares = _shares(load, stored, parameters)
+    mixed = _of_several_dtypes(stored, parameters)
     for key, (file, dtype, shape, begin, end) in stored.items():
         parameter = parameters[key]
         filled.add(parameter)
@@ -47,6 +49,8 @@ def _rows_of(number: int, load: Load, problems: dict[str, str]) -> Iterable[Load
         final = load.final.get(parameter, Final())
         if key in shares:
             final = final._replace(nbytes=shares[key])
+        if key in mixed:
+            final = final._replace(dtype=None)
         yield LoadRow(
             load=number, key=key, parameter=parameter, status=_status(load, key, parameter),
             file=Path(file).name if file else None, begin=begin, end=end, disk_dtype=dtype, disk_shape=shape,
@@ -136,12 +140,34 @@ def _shares(load: Load, stored: dict[str, tuple], parameters: dict[str, str | No
             keys_of.setdefault(parameter, []).append(key)
     shares = {}
     for parameter, keys in keys_of.items():
-        sizes = [math.prod(shape) if (shape := stored[key][2]) is not None else None for key in keys]
+        sizes = [_size_in_file(stored[key]) for key in keys]
         if len(keys) > 1 and None not in sizes and sum(sizes):
-            shares |= {
-                key: load.final[parameter].nbytes * size // sum(sizes) for key, size in zip(keys, sizes, strict=True)
-            }
+            shares |= zip(keys, _divided(load.final[parameter].nbytes, sizes), strict=True)
     return shares
+
+
+def _of_several_dtypes(stored: dict[str, tuple], parameters: dict[str, str | None]) -> set[str]:
+    """The keys that fill one parameter together with others of another dtype, such as numbers and scales: what dtype
+    each has in it is not known."""
+    dtypes: dict[str, set] = {}
+    for key, parameter in parameters.items():
+        if parameter is not None:
+            dtypes.setdefault(parameter, set()).add(stored[key][1])
+    return {key for key, parameter in parameters.items() if len(dtypes.get(parameter, ())) > 1}
+
+
+def _size_in_file(stored: tuple) -> int | None:
+    """Bytes in the file, or elements where it has no byte ranges: the keys of one parameter have one dtype then."""
+    _, _, shape, begin, end = stored
+    if begin is not None:
+        return end - begin
+    return None if shape is None else math.prod(shape)
+
+
+def _divided(whole: int, sizes: list[int]) -> list[int]:
+    """`whole` in parts like `sizes`, none of it lost by rounding."""
+    ends = [whole * reached // sum(sizes) for reached in itertools.accumulate(sizes)]
+    return [end - begin for begin, end in itertools.pairwise([0, *ends])]
 
 
 def _parts(load: Load) -> dict[str, list[str]]:

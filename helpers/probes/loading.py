@@ -18,6 +18,7 @@ from .collectives import local_part, placement_of
 from .guard import noting
 from .load_notes import Final, Load
 from .load_rows import ledger_rows
+from .tensor_parts import bytes_in_process
 from .weights import offload_hook, place_of
 
 _observed = noting("loading ledger")
@@ -62,7 +63,7 @@ class LoadingProbe:
     @_observed
     def load_wanted(self, _frame: types.FrameType) -> None:
         """PreTrainedModel.from_pretrained begins; another may run in this thread, and others in other threads."""
-        self._open.append(Load())
+        self._open.append(Load(wanted=True))
 
     @_observed
     def load_begins(self, frame: types.FrameType) -> None:
@@ -169,9 +170,21 @@ class LoadingProbe:
     def model_ready(self, value: object) -> None:
         """from_pretrained returned: read where each parameter ended. The load is over."""
         model = value[0] if isinstance(value, tuple) and value else value
-        load = self._open.pop() if self._open else None
-        if load is None or not load.begun:
-            return
+        filled: set[str] = set()
+        for load in self._ended():
+            self._end(load, model)
+            # an earlier load of the same model brought the rest, that of the base before its adapter's
+            load.missing = {name for name in load.missing if _without_adapter(name) not in filled}
+            filled |= load.placed.keys() | load.offloaded
+
+    def _ended(self) -> list[Load]:
+        """The loads that end with the from_pretrained that returned, in their order: an adapter's is one of its own."""
+        ended: list[Load] = []
+        while self._open and not (ended and ended[-1].wanted):
+            ended.append(self._open.pop())
+        return [load for load in reversed(ended) if load.begun]
+
+    def _end(self, load: Load, model: object) -> None:
         load.begun = False
         for waiting, (of_load, _) in list(self._keys.items()):
             if of_load is load:
@@ -184,19 +197,10 @@ class LoadingProbe:
         tensors = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
         for name, tensor in tensors:
             known = first_name.setdefault(id(tensor), name)
-            tied_to = known if known != name else None
-            own = local_part(tensor)
-            device = _device(model, name, tensor)
-            if device == "disk":
+            final = _final(model, name, tensor, known if known != name else None)
+            load.final[_name_at_load(load, name)] = final
+            if final.device == "disk":
                 load.offloaded.add(name)
-            load.final[name] = Final(
-                str(tensor.dtype).removeprefix("torch."),
-                device,
-                own.numel() * own.element_size(),
-                tied_to,
-                tuple(own.shape),
-                placement_of(tensor),
-            )
         load.prefix = getattr(model, "base_model_prefix", "")
 
     def rows(self) -> list[LoadRow]:
@@ -216,6 +220,28 @@ def _first_of_several(frame: types.FrameType, name: str) -> str:
         if "first_param_name" in around.f_code.co_varnames:
             return around.f_locals["first_param_name"]
     return name
+
+
+def _name_at_load(load: Load, name: str) -> str:
+    """The name of a parameter when it was loaded: PEFT has put a module between, where an adapter came after."""
+    before = _without_adapter(name)
+    return before if before in load.placed and name not in load.placed else name
+
+
+def _without_adapter(name: str) -> str:
+    """The name of a parameter in a model without PEFT's modules."""
+    return name.replace(".base_layer.", ".")
+
+
+def _final(model: torch.nn.Module, name: str, tensor: torch.Tensor, tied_to: str | None) -> Final:
+    return Final(
+        str(tensor.dtype).removeprefix("torch."),
+        _device(model, name, tensor),
+        bytes_in_process(tensor),
+        tied_to,
+        tuple(local_part(tensor).shape),
+        placement_of(tensor),
+    )
 
 
 def _device(model: torch.nn.Module, name: str, tensor: torch.Tensor) -> str:

@@ -6,6 +6,7 @@ never read. Off Linux only the resident total is known.
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import threading
@@ -20,6 +21,7 @@ from ..events import MEMORY_COLUMNS, NOT_OBSERVED
 from .collectives import local_part
 from .guard import noting
 from .kv_cache import is_cache
+from .tensor_parts import parts_with_memory
 
 
 class MemoryProbe:
@@ -113,7 +115,7 @@ def held_bytes(models: Iterable[torch.nn.Module]) -> tuple[int, int]:
     tensors = {id(tensor): tensor for tensor in held if tensor is not None and not is_lazy(tensor)}
     ranges: dict[str, list[tuple[int, int]]] = {}
     elsewhere = virtual = 0
-    for tensor in map(local_part, tensors.values()):
+    for tensor in itertools.chain.from_iterable(map(parts_with_memory, tensors.values())):
         nbytes = tensor.numel() * tensor.element_size()
         try:
             storage = tensor.untyped_storage()

@@ -16,9 +16,9 @@ from torch.nn.parameter import is_lazy
 
 from ..landmarks import code_of
 from ..recording.rows import WeightRow
-from .collectives import local_part
 from .guard import noting
 from .kv_cache import is_cache
+from .tensor_parts import bytes_in_process
 
 
 class WeightsProbe:
@@ -70,8 +70,7 @@ class WeightsProbe:
         """Bytes of this process's part; 0 where an earlier row, of this model or another, has them."""
         known = self._counted.get(id(tensor), lambda: None)()
         self._counted[id(tensor)] = weakref.ref(tensor)
-        part = local_part(tensor)
-        return 0 if known is tensor else part.numel() * part.element_size()
+        return 0 if known is tensor else bytes_in_process(tensor)
 
     @noting("compiled modules")
     def generation_begins(self, frame: types.FrameType) -> None:

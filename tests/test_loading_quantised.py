@@ -1,0 +1,81 @@
+"""Weights in tensors that wrap others (as quantised ones do), several tensors of a file in one parameter, and an
+adapter's load within another: without the packages that make them."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch.testing._internal.two_tensor import TwoTensor
+
+from helpers import placement, record
+from helpers.probes.load_notes import Final, Load
+from helpers.probes.load_rows import ledger_rows
+from helpers.probes.loading import LoadingProbe
+from helpers.probes.memory import held_bytes
+from helpers.probes.tensor_parts import bytes_in_process, parts_with_memory
+
+
+@pytest.fixture
+def model():
+    """One weight is of a class that wraps two tensors, and one is plain."""
+    made = torch.nn.Sequential(torch.nn.Linear(8, 4, bias=False), torch.nn.Linear(4, 2, bias=False))
+    wrapped = TwoTensor(torch.zeros(4, 8), torch.zeros(4, 8))
+    made[0].weight = torch.nn.Parameter(wrapped, requires_grad=False)
+    return made
+
+
+def test_a_tensor_that_wraps_others_takes_what_they_take(model):
+    wrapped, plain = (layer.weight for layer in model)
+    assert wrapped.numel() * wrapped.element_size() == 4 * 8 * 4  # as if it were one
+    assert bytes_in_process(wrapped) == 2 * 4 * 8 * 4
+    assert parts_with_memory(plain) == [plain]
+    assert held_bytes([model]) == (2 * 4 * 8 * 4 + 4 * 2 * 4, 0)
+    assert list(placement.where(model)["nbytes"]) == [2 * 4 * 8 * 4, 4 * 2 * 4]
+
+
+def test_the_weights_of_a_recording_count_them_too(model):
+    with record() as recording, torch.no_grad():
+        model(torch.zeros(1, 8))
+    assert list(recording.weights()["nbytes"]) == [2 * 4 * 8 * 4, 4 * 2 * 4]
+
+
+def test_numbers_and_scales_share_the_bytes_of_their_parameter_and_none_is_lost():
+    load = Load()
+    load.stored = {
+        "w.absmax": (None, "float32", (4,)), "w.map": (None, "float32", (3,)), "w": (None, "uint8", (10,)),
+        "plain": (None, "float32", (2,)),
+    }  # fmt: skip
+    load.targets = {key: key.split(".")[0] for key in load.stored}
+    load.final = {"w": Final("uint8", "cpu", 100), "plain": Final("bfloat16", "cpu", 4)}
+    rows = {row.key: row for row in ledger_rows([load], {})}
+    assert [rows[key].nbytes for key in ("w.absmax", "w.map", "w")] == [23, 18, 59]
+    assert {rows[key].dtype for key in ("w.absmax", "w.map", "w")} == {None}  # which has which is not known
+    assert (rows["plain"].dtype, rows["plain"].nbytes) == ("bfloat16", 4)
+
+
+def framed(**values) -> SimpleNamespace:
+    return SimpleNamespace(f_locals=values, f_back=None)
+
+
+def test_the_load_of_an_adapter_within_another_leaves_both_whole():
+    """As from_pretrained does with the folder of an adapter: the base, then PEFT's modules, then the adapter."""
+    probe = LoadingProbe(iter(range(100)).__next__)
+    model = torch.nn.ModuleDict({"q": torch.nn.ModuleDict({"base_layer": torch.nn.Linear(2, 2, bias=False)})})
+    model["q"]["lora"] = torch.nn.Linear(2, 1, bias=False)
+    probe.load_wanted(framed())
+    for key, name, missing in (
+        ("q.weight", "q.weight", set()),
+        ("base.q.lora.weight", "q.lora.weight", {"q.base_layer.weight"}),
+    ):
+        probe.load_begins(framed(state_dict={key: torch.zeros(1)}))
+        probe._open[-1].targets[key] = name
+        probe._note_placed(name)
+        probe.load_ends(SimpleNamespace(missing_keys=missing, unexpected_keys=set(), mismatched_keys=set()))
+    probe.model_ready(model)
+    assert probe.problems == {}
+    assert probe._open == []
+    rows = [(row.load, row.key, row.parameter, row.status, row.nbytes) for row in probe.rows()]
+    assert rows == [
+        (0, "q.weight", "q.weight", "loaded", 16),
+        (1, "base.q.lora.weight", "q.lora.weight", "renamed", 8),
+    ]
