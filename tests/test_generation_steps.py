@@ -5,7 +5,7 @@ import warnings
 import pytest
 import torch
 import transformers
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, cache_utils
 
 from helpers import record
 from helpers.events import NOT_OBSERVED, RecordingError
@@ -351,6 +351,28 @@ def test_a_layer_with_another_state_than_keys_and_values_has_no_known_size(state
     vars(unknown).update(state)
     cache = type("Cache", (), {"layers": [known, unknown]})()
     assert total(layer_sizes(cache)) == (8, NOT_OBSERVED)
+
+
+def quantised_cache(layers):
+    """A quantised KV cache of whole numbers, which needs no package that quantises."""
+    quantise = {
+        "_quantize": lambda self, states, axis: (states * 64).round(),
+        "_dequantize": lambda self, held: held / 64,
+    }
+    if hasattr(cache_utils, "QuantizedLayer"):
+        layer = type("Layer", (cache_utils.QuantizedLayer,), quantise)
+        return cache_utils.Cache(layers=[layer(residual_length=4) for _ in range(layers)])
+    config = cache_utils.QuantizedCacheConfig("quanto", residual_length=4)
+    return type("Quantised", (cache_utils.QuantizedCache,), quantise)(config)
+
+
+def test_a_quantised_cache_is_not_told_as_its_newest_positions(model):
+    recording, _ = recorded(model, past_key_values=quantised_cache(model.config.num_hidden_layers))
+    sizes = recording.kv_cache()
+    assert sizes.query("layer == 0")["tokens"].tolist() == [PROMPT.shape[1] + step for step in range(NEW_TOKENS)]
+    assert sizes["capacity"].isna().all()
+    assert sizes["nbytes"].isna().all()
+    assert recording.steps()["kv_bytes"].isna().all()
 
 
 def test_the_state_of_a_mamba_is_not_told_as_an_empty_cache():

@@ -36,8 +36,8 @@ def layer_sizes(cache: object) -> list[LayerSize] | None:
         return [_layer(layer, getattr(layer, "keys", None), getattr(layer, "values", None)) for layer in layers]
     if getattr(cache, "key_cache", None) is not None:  # before 4.54
         seen = _whole_length(cache)
-        pairs = zip(cache.key_cache, cache.value_cache, strict=False)
-        return [_sizes(keys, values, seen) for keys, values in pairs]
+        sizes = [_sizes(*pair, seen) for pair in zip(cache.key_cache, cache.value_cache, strict=False)]
+        return [_residual(size) for size in sizes] if getattr(cache, "_quantized_key_cache", None) else sizes
     if isinstance(cache, tuple) and cache and isinstance(cache[0], tuple):
         return [_sizes(*layer[:2], None) for layer in cache]
     return None
@@ -74,15 +74,26 @@ def holds_another_state(layer: object) -> bool:
     held = getattr(layer, "__dict__", {}).get  # not getattr: it costs where there is nothing, and there are many layers
     if held("is_conv_states_initialized") or held("is_recurrent_states_initialized"):
         return True
-    if held("_quantized_keys") is not None:
+    if _is_quantised(layer):
         return True
     return bool(held("is_initialized")) and not isinstance(held("keys"), torch.Tensor)
+
+
+def _is_quantised(layer: object) -> bool:
+    return getattr(layer, "__dict__", {}).get("_quantized_keys") is not None
+
+
+def _residual(size: LayerSize) -> LayerSize:
+    """The size of a layer of which only the newest positions were looked at; the older ones lie quantised elsewhere."""
+    return size._replace(capacity=NOT_OBSERVED, nbytes=NOT_OBSERVED)
 
 
 def _layer(layer: object, keys: object, values: object) -> LayerSize:
     if not isinstance(keys, torch.Tensor):
         return UNKNOWN if holds_another_state(layer) else LayerSize(0, 0, 0)
     size = _sizes(keys, values, _number(getattr(layer, "get_seq_length", lambda: None)()))
+    if _is_quantised(layer):
+        return _residual(size)
     return size._replace(nbytes=NOT_OBSERVED) if holds_another_state(layer) else size
 
 
