@@ -20,6 +20,7 @@ FIRST_WITH_DTYPE = (4, 56)
 # place of keys and values, as Mamba, have a name of their own for it before.
 KV_CACHE_NAMES = ("past_key_values", "cache")
 STATE_NAME = "cache_params"
+RWKV_STATE_NAME = "state"
 
 # Where the model classes keep their list of decoder layers, most common first.
 DECODER_LAYER_PATHS = (
@@ -154,7 +155,8 @@ def continuous_batch_method() -> Callable | None:
 def cache_name(parameters: Iterable[str]) -> str:
     """Of the parameters of a model's forward, the one that takes its cache; the oldest name where there is none."""
     names = frozenset(parameters)
-    return next((name for name in (STATE_NAME, *KV_CACHE_NAMES[::-1]) if name in names), KV_CACHE_NAMES[0])
+    known = (STATE_NAME, *KV_CACHE_NAMES[::-1], RWKV_STATE_NAME)
+    return next((name for name in known if name in names), KV_CACHE_NAMES[0])
 
 
 def kv_cache_argument() -> str:

@@ -82,10 +82,13 @@ def loaded_dtype(
 
     if asked is None and not compat.loads_in_the_checkpoint_s_dtype():
         return torch.float32
-    if asked is None or asked == "auto":
+    own = asked is None or asked == "auto"
+    if own:
         named = compat.config_dtype(config) if config is not None else None
         asked = named or next((dtype for dtype in stored if dtype.startswith(("float", "bfloat"))), "float32")
     name = str(asked).removeprefix("torch.")
+    if own and name not in DTYPES:
+        raise DeviceError(f"the checkpoint's own dtype is {name}, which is no model's: give dtype={', '.join(DTYPES)}")
     if name not in DTYPES:
         raise DeviceError(f"dtype={name!r} is not known: use one of {', '.join(DTYPES)}, or auto")
     return getattr(torch, name)

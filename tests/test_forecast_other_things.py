@@ -10,6 +10,7 @@ from transformers import AutoConfig, BitsAndBytesConfig
 
 from helpers import forecast
 from helpers.checkpoints.error import CheckpointError
+from helpers.devices import DeviceError
 from helpers.safetensors_header import shard_files
 from helpers.tables import format_bytes
 from tests.test_loading_gguf import gguf_file  # noqa: F401 (fixture)
@@ -112,6 +113,19 @@ def test_of_a_quantised_checkpoint_the_bytes_of_each_dtype_are_told(tiny_checkpo
                  (True, False)]  # fmt: skip
         assert f"quantised checkpoint ({method})" in told
         assert f"hold {format_bytes(sum(sizes))} (I8 {format_bytes(sizes[0])}, F32 {format_bytes(sizes[1])})" in told
+
+
+def test_a_dtype_of_a_checkpoint_in_which_no_model_is_made_is_told_as_its_own(tiny_checkpoint, config_alone):
+    """What the load says of it: couldn't find storage object Float8_e4m3fnStorage."""
+    weights = {key: tensor.to(torch.float8_e4m3fn) for key, tensor in weights_of(tiny_checkpoint).items()}
+    save_file(weights, config_alone / "model.safetensors")
+    values = json.loads((config_alone / "config.json").read_text(encoding="utf-8"))
+    for name in ("dtype", "torch_dtype"):
+        values.pop(name, None)
+    (config_alone / "config.json").write_text(json.dumps(values), encoding="utf-8")
+    with pytest.raises(DeviceError, match=r"the checkpoint's own dtype is float8_e4m3fn.* give dtype=float32"):
+        forecast(config_alone, dtype="auto")
+    assert forecast(config_alone, dtype="bfloat16", **SHORT).dtype == "bfloat16"
 
 
 def test_the_config_of_a_model_that_was_quantised_is_refused_too(tiny_checkpoint):

@@ -64,6 +64,9 @@ def _cached_tensors(cache: object) -> list[list[torch.Tensor]] | None:
         pairs = [(*pair, *state) for pair, state in zip(pairs, states, strict=True)]
     elif getattr(cache, "key_cache", None) is not None:
         pairs = zip(cache.key_cache, cache.value_cache, strict=False)
+    elif isinstance(cache, list) and cache and all(isinstance(one, torch.Tensor) for one in cache):
+        # RWKV's state: each tensor has all layers, in its last dimension
+        pairs = zip(*(one.unbind(-1) for one in cache), strict=True)
     elif isinstance(cache, tuple) and cache and isinstance(cache[0], tuple):
         pairs = [layer[:2] for layer in cache]
     else:
