@@ -29,7 +29,7 @@ def main() -> None:
         )  # fmt: skip
         torch.manual_seed(0)
         pipe(article.prompt(tokenizer))
-    title = f"One call, {NEW_TOKENS} new tokens, every step recorded; transformers {transformers.__version__}"
+    title = f"{NEW_TOKENS} new tokens, every step recorded; transformers {transformers.__version__}"
     file = Path(__file__).with_name("stages.png")
     file.write_bytes(png(stage_figure(recording, title)))
     print(f"{file.name}: {file.stat().st_size:,} bytes")
