@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from . import compat
-from .placing.checks import STRATEGIES, DeviceMap, MaxMemory, check_files, check_map, checked_budget
+from .placing.checks import STRATEGIES, DeviceMap, MaxMemory, check_files, check_map, checked_budget, checked_dtype
 from .placing.empty import auto_class, check_sizes_are_known, empty_model
 from .placing.error import PlacementError
 from .placing.offload_folder import as_before, bytes_written, check_folder, paths
@@ -85,7 +85,7 @@ def _file_of(hook: object, name: str) -> str | None:
 def plan(
     checkpoint: str | Path,
     *,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | str = torch.float32,
     max_memory: MaxMemory | None = None,
     strategy: str = "auto",
     elsewhere: bool = False,
@@ -98,13 +98,14 @@ def plan(
 
     Raises PlacementError for a checkpoint whose config cannot be read, for a strategy that there is not, when
     `max_memory` names what is no device, or a device that is not here, or cannot hold the largest layer, for a
-    quantised checkpoint, and where the installed libraries plan for the GPUs of their own machine only (transformers
-    4.x).
+    quantised checkpoint, for what is not one dtype, and where the installed libraries plan for the GPUs of their own
+    machine only (transformers 4.x).
     """
     if strategy not in STRATEGIES:
         raise PlacementError(f"There is no strategy {strategy!r}: there are {', '.join(STRATEGIES)}.")
     if elsewhere and max_memory is None:
         raise PlacementError("elsewhere=True needs max_memory: what another machine has is not known here.")
+    dtype = checked_dtype(dtype)
     model = empty_model(checkpoint, dtype)
     check_sizes_are_known(checkpoint, model.config)
     limits = checked_budget(model, dtype, max_memory, elsewhere=elsewhere)
@@ -135,7 +136,7 @@ def load(
     checkpoint: str | Path,
     *,
     device_map: DeviceMap,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | str = torch.float32,
     max_memory: MaxMemory | None = None,
     offload_folder: str | Path | None = None,
 ) -> PreTrainedModel:
@@ -146,11 +147,13 @@ def load(
     those that the load merges or splits. When the load fails, what it added there is removed, and the folders that it
     made; a file there with the name of one that it writes is overwritten.
 
-    Raises PlacementError, before anything is loaded, for a device that is not here, a map that names no module of the
-    model or leaves some out, a `max_memory` that cannot hold the largest layer, a local file of the weights that is
-    missing or damaged, an `offload_folder` that is no folder, cannot be written to, or has not the room for what the
-    load writes there, and for `max_memory` or `offload_folder` with a quantised checkpoint, whose sizes are not known.
+    Raises PlacementError, before anything is loaded, for what is not one dtype, for a device that is not here, a map
+    that names no module of the model or leaves some out, a `max_memory` that cannot hold the largest layer, a local
+    file of the weights that is missing or damaged, an `offload_folder` that is no folder, cannot be written to, or has
+    not the room for what the load writes there, and for `max_memory` or `offload_folder` with a quantised checkpoint,
+    whose sizes are not known.
     """
+    dtype = checked_dtype(dtype)
     model = empty_model(checkpoint, dtype)
     if max_memory is not None or offload_folder is not None:
         check_sizes_are_known(checkpoint, model.config)

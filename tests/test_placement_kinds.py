@@ -142,3 +142,17 @@ def test_what_is_no_checkpoint_s_folder_is_told_with_what_to_give(tiny_checkpoin
     save_file({"weight": torch.zeros(1)}, tmp_path / "adapter_model.safetensors")
     with pytest.raises(PlacementError, match="an adapter"):
         placement.plan(tmp_path)
+
+
+@pytest.mark.parametrize("dtype", ["auto", None, {"text_config": torch.float16}, "float4", torch.int8])
+def test_what_is_not_one_dtype_is_refused(tiny_checkpoint, dtype):
+    for ask in (
+        lambda: placement.plan(tiny_checkpoint, dtype=dtype),
+        lambda: placement.load(tiny_checkpoint, device_map="cpu", dtype=dtype),
+    ):
+        with pytest.raises(PlacementError, match="use one of float32, float16, bfloat16, float64"):
+            ask()
+
+
+def test_a_dtype_may_be_spelt(tiny_checkpoint):
+    assert placement.load(tiny_checkpoint, device_map="cpu", dtype="bfloat16").dtype is torch.bfloat16

@@ -200,10 +200,7 @@ class FakeModel:
             result = replace(result, prefill=prefill)
             sizes = layer_bytes(held)
             if sizes is None:
-                what = (
-                    "it gives no KV cache" if held is None else f"the layout of its {type(held).__name__} is not known"
-                )
-                raise RehearsalError(what)
+                raise RehearsalError(self._why_no_sizes(held))
             result = replace(result, cache_by_layer=sizes, prefill_cache_by_layer=sizes)
             if cache == "dynamic":
                 first, second = (layer_bytes(self._run(batch, tokens, None)[1]) for tokens in (1, 2))
@@ -222,6 +219,13 @@ class FakeModel:
             what = "decode step" if result.cache_by_layer else "activations" if result.prefill is None else "KV cache"
             result = replace(result, unknown=f"{what} not known: {_why(error)}")
         return result
+
+    def _why_no_sizes(self, held: object | None) -> str:
+        if held is not None:
+            return f"the layout of its {type(held).__name__} is not known"
+        if any(hasattr(module, "_setup_cache") for module in self.model.modules()):  # RecurrentGemma
+            return "it keeps its state in its modules, from where it is not read"
+        return "it gives no KV cache"
 
     def _last_step(
         self, held: object, prompt_tokens: int, new_tokens: int, batch: int, empty: object | None

@@ -25,6 +25,16 @@ DeviceMap = str | int | torch.device | Mapping[str, str | int | torch.device]
 MaxMemory = Mapping[str | int, int | str]
 
 
+def checked_dtype(dtype: torch.dtype | str) -> torch.dtype:
+    """The one dtype that a plan is for. Raises PlacementError for what is none, as "auto" or one for each part."""
+    try:
+        if dtype is None or isinstance(dtype, dict) or dtype == "auto":
+            raise devices.DeviceError(f"dtype={dtype!r} is not one dtype: use one of {', '.join(devices.DTYPES)}")
+        return devices.loaded_dtype(dtype)
+    except devices.DeviceError as error:
+        raise PlacementError(str(error).removesuffix(", or auto")) from error
+
+
 def check_files(checkpoint: str | Path) -> None:
     """Raise PlacementError where the weights of a local folder are not all there and whole, as their headers tell."""
     if str(checkpoint) in SHAPES:
