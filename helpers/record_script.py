@@ -201,6 +201,16 @@ class Terminated(BaseException):
     """What ended a recording that SIGTERM ended; it is never raised."""
 
 
+def _why_not_begun() -> str:
+    children = os.times()
+    if children.children_user + children.children_system:
+        return (
+            "transformers was not imported in this process, and those that it started are not recorded. Put the "
+            "recording inside: accelerate launch … -m helpers record SCRIPT.py …, and so for torchrun"
+        )
+    return "transformers was not imported"
+
+
 class ScriptRecording:
     """The recording of one script: begun by its first import of transformers, saved when Python ends.
 
@@ -214,7 +224,7 @@ class ScriptRecording:
         self._zoom = zoom
         self._steps = steps
         self._recorder: Recorder | None = None
-        self._not_begun = "transformers was not imported"
+        self._not_begun = ""  # what hindered it, where something did
         self._process = os.getpid()
         self._stream = sys.stderr  # the script may put another in its place
 
@@ -258,7 +268,7 @@ class ScriptRecording:
         places = " and ".join(files)
         if self._recorder is None:
             were = "were" if len(files) > 1 else "was"
-            return f"nothing was recorded, and {places} {were} not written: {self._not_begun}"
+            return f"nothing was recorded, and {places} {were} not written: {self._not_begun or _why_not_begun()}"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they are told in the line below
             self._recorder.__exit__(type(self.ended_with) if self.ended_with else None, self.ended_with, None)

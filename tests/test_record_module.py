@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from script_runs import GENERATE, NEW_TOKENS, arguments_of, split
+from script_runs import GENERATE, NEW_TOKENS, arguments_of, run_recorded, split
 
 from helpers import __main__ as command_line
 from helpers.project import ROOT
@@ -78,3 +78,14 @@ def test_m_without_a_module_is_refused(output, capsys):
     with pytest.raises(SystemExit):
         command_line.main(["record", "-o", str(output), "-m"])
     assert "-m: which module?" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the time of other processes is not told there")
+def test_a_launcher_is_told_to_be_recorded_inside(tmp_path, output):
+    script = tmp_path / "launcher.py"
+    script.write_text(
+        "import subprocess, sys; subprocess.run([sys.executable, '-c', 'sum(range(10**7))'])", encoding="utf-8"
+    )
+    line = run_recorded(script, output).stderr
+    assert "was not written: transformers was not imported in this process" in line
+    assert "accelerate launch … -m helpers record SCRIPT.py" in line
