@@ -39,9 +39,9 @@ __all__ = [
     "Stage",
     "distribution",
     "installed_defaults",
-    "library_chain",
     "next_token_logits",
     "parameter_names",
+    "transformers_chain",
 ]
 
 
@@ -154,7 +154,7 @@ def distribution(
     """
     input_ids = torch.tensor([logits.input_ids], device=model.device)
     messages: list[str] = []
-    with _library_messages(messages):
+    with _transformers_messages(messages):
         config, processors = _chain(model, settings, input_ids, logits_processor)
         start = Stage("raw logits", {}, logits.logits, np.empty(0, dtype=np.int64), 0)
         scores = torch.tensor(logits.logits[None], device=model.device)
@@ -173,12 +173,12 @@ def distribution(
     )
 
 
-def library_chain(model, settings: SamplingSettings, logits_processor: Sequence = ()) -> list:
+def transformers_chain(model, settings: SamplingSettings, logits_processor: Sequence = ()) -> list:
     """The processors that `model.generate(**settings.arguments())` would apply, in its order.
 
     Raises SamplingError as `distribution` does.
     """
-    with _library_messages([]):
+    with _transformers_messages([]):
         _, processors = _chain(model, settings, torch.tensor([[0]], device=model.device), logits_processor)
     return list(processors)
 
@@ -275,18 +275,18 @@ def _removed_by(start: Stage, stages: Sequence[Stage]) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def library_messages() -> Iterator[list[str]]:
+def transformers_messages() -> Iterator[list[str]]:
     """What the library warns of inside the block, in the list that the block is given, and not on stderr.
 
     Warnings of 4.x are in the list when the block has ended; the log messages of 5.x at once.
     """
     collected: list[str] = []
-    with _library_messages(collected):
+    with _transformers_messages(collected):
         yield collected
 
 
 @contextlib.contextmanager
-def _library_messages(collected: list[str]) -> Iterator[None]:
+def _transformers_messages(collected: list[str]) -> Iterator[None]:
     """Collect what the library warns of (UserWarning in 4.x, its logger in 5.x) instead of writing it to
     stderr. Each block has all of it: what the library tells once in a process is told again, in the next too.
     """

@@ -14,7 +14,7 @@ import numpy as np
 from helpers import sampling
 from helpers.distribution import KEPT, NextTokenLogits, SamplingError
 from helpers.sampling_answers import compact_logits
-from helpers.sampling_answers.library import library
+from helpers.sampling_answers.installed import installed_sampling
 from helpers.sampling_answers.result import refused, result, settings_from_text
 from helpers.views import explorers
 from tests.explorer_tools import JAVASCRIPT, node
@@ -163,7 +163,7 @@ def held_together(folder, model, rows, settings) -> tuple[list[str], list[str]]:
     """What is wrong, and what float32 or a step of the tail alone moves: there the page does on its own row exactly
     what the library's processors do on it in double precision.
     """
-    page = iter(answers_of_the_page(folder, library(model), rows, settings))
+    page = iter(answers_of_the_page(folder, installed_sampling(model), rows, settings))
     wrong, moved = [], []
     for row in rows:
         own, exact = row_of_the_page(row), len(compact_logits.exact_ids(row))

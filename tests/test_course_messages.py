@@ -7,7 +7,7 @@ from helpers import sampling
 
 
 def test_log_messages_and_warnings_are_in_the_list_and_not_on_standard_error(capfd):
-    with sampling.library_messages() as told:
+    with sampling.transformers_messages() as told:
         logging.getLogger("transformers.generation.utils").warning("from the log")
         warnings.warn("from a warning", UserWarning, stacklevel=1)
     assert told == ["from the log", "from a warning"]
@@ -16,6 +16,6 @@ def test_log_messages_and_warnings_are_in_the_list_and_not_on_standard_error(cap
 
 def test_afterwards_the_librarys_messages_go_where_they_went():
     handlers = logging.getLogger("transformers").handlers[:]
-    with sampling.library_messages():
+    with sampling.transformers_messages():
         pass
     assert logging.getLogger("transformers").handlers == handlers

@@ -267,7 +267,7 @@ def test_what_the_library_tells_once_in_a_process_is_told_of_each_call(tiny_pair
 @pytest.mark.skipif(not hasattr(logging.Logger, "warning_once"), reason="this version tells nothing only once")
 def test_what_was_told_to_the_block_is_still_told_afterwards(caplog):
     logger = logging.getLogger("transformers.generation.utils")
-    with sampling.library_messages() as told:
+    with sampling.transformers_messages() as told:
         logger.warning_once("once in a process")
         logger.warning_once("once in a process")
     assert told == ["once in a process"]

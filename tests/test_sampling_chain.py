@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from helpers import compat, sampling
 from helpers.distribution import NextTokenLogits, SamplingError, SamplingSettings
 from helpers.sampling_answers import result as sampling_result
-from helpers.sampling_answers.library import library
+from helpers.sampling_answers.installed import installed_sampling
 from helpers.sampling_answers.result import settings_from_text, settings_texts
 from helpers.views import explorers
 from tests.chain_comparison import (
@@ -106,7 +106,7 @@ def test_the_page_agrees_with_the_library_on_many_settings(demo, rows, tmp_path)
 
 def test_labels_are_the_librarys_where_it_keeps_a_value_in_float32(demo, rows, tmp_path):
     asked = {"do_sample": "True", "eta_cutoff": "0.1941995"}
-    (page,) = answers_of_the_page(tmp_path, library(demo[0]), rows[:1], [asked])
+    (page,) = answers_of_the_page(tmp_path, installed_sampling(demo[0]), rows[:1], [asked])
     theirs = answer_of_the_library(rows[0], asked, demo[0])
     assert [stage["label"] for stage in page["stages"]] == [stage["label"] for stage in theirs["stages"]]
 
@@ -158,7 +158,7 @@ def test_what_the_library_refuses_the_page_refuses_in_the_same_words(tiny, tmp_p
     settings = [{"do_sample": on, name: value} for on in ("True", "False") for name in names for value in VALUES]
     settings += [{"do_sample": value} for value in ("1", "x", "None", "")]
     settings += [{"do_sample": "True", "temperature": "0", "top_p": "-1"}]  # the first in the chain speaks
-    page = answers_of_the_page(tmp_path, library(tiny), [row], settings)
+    page = answers_of_the_page(tmp_path, installed_sampling(tiny), [row], settings)
     wanted = [answer_of_the_library(row, asked, tiny) for asked in settings]
     for asked, mine, theirs in zip(settings, page, wanted, strict=True):
         assert mine["refusal"] == theirs["refusal"], asked
@@ -170,7 +170,7 @@ def test_what_the_library_refuses_the_page_refuses_in_the_same_words(tiny, tmp_p
 
 
 def test_the_words_of_refusal_are_the_librarys(tiny):
-    words = library(tiny)["words"]
+    words = installed_sampling(tiny)["words"]
     assert words["temperature"]["zero"].startswith("`temperature` (={float}) has to be a strictly positive float")
     assert words["top_k"]["refused"].endswith("but is {value}")
     assert words["typical_p"]["refused"].endswith("but is {float}")
@@ -209,7 +209,7 @@ def test_odd_rows(tiny, tmp_path, name):
 def test_a_chain_that_leaves_nothing_is_refused_by_both(tiny, tmp_path):
     row = NextTokenLogits((0, 1, 0), np.zeros(2, dtype=np.float32), ("a", "b"))
     asked = {"do_sample": "False", "no_repeat_ngram_size": "1"}
-    (page,) = answers_of_the_page(tmp_path, library(tiny), [row], [asked])
+    (page,) = answers_of_the_page(tmp_path, installed_sampling(tiny), [row], [asked])
     assert page == answer_of_the_library(row, asked, tiny)
     assert "removed the last possible token" in page["refusal"]
 
@@ -225,7 +225,7 @@ def test_an_unknown_processor_is_named_and_nothing_is_computed(tiny, tmp_path):
             return scores
 
     row = NextTokenLogits((0,), np.zeros(4, dtype=np.float32), ("a", "b", "c", "d"))
-    (page,) = answers_of_the_page(tmp_path, library(tiny, [FavourEvenIds()]), [row], [{"do_sample": "True"}])
+    (page,) = answers_of_the_page(tmp_path, installed_sampling(tiny, [FavourEvenIds()]), [row], [{"do_sample": "True"}])
     assert page["uncomputable"] == ["FavourEvenIds of your own"]
     assert "cannot compute FavourEvenIds" in page["refusal"]
     assert "stages" not in page
@@ -241,26 +241,26 @@ def test_a_processor_of_your_own_is_not_taken_for_the_librarys_own_of_that_class
     asked = {"do_sample": "True", "top_k": "9"}
     kernel = answer_of_the_library(row, asked, tiny, own)
     assert [stage["kept"] for stage in kernel["stages"]] == [20, 5, 5]
-    (page,) = answers_of_the_page(tmp_path, library(tiny, own), [row], [asked])
+    (page,) = answers_of_the_page(tmp_path, installed_sampling(tiny, own), [row], [asked])
     assert page["uncomputable"] == ["TopKLogitsWarper of your own"]
     assert "cannot compute TopKLogitsWarper of your own" in page["refusal"]
 
 
 def test_a_processor_of_the_checkpoint_is_in_the_chain(tiny, monkeypatch):
     monkeypatch.setattr(tiny, "generation_config", GenerationConfig(suppress_tokens=[3], top_k=7))
-    description = library(tiny)
+    description = installed_sampling(tiny)
     assert "SuppressTokensLogitsProcessor" in description["chain"]["False"]
     assert description["defaults"]["top_k"] == "7"
 
 
 def test_the_chain_is_the_librarys_own_order(tiny):
-    description = library(tiny)
+    description = installed_sampling(tiny)
     names = sampling.parameter_names()
     everything = SamplingSettings(
         do_sample=True, **{name: 0.5 for name in names if name not in ("do_sample", "top_k", "no_repeat_ngram_size")},
         top_k=3, no_repeat_ngram_size=2,
     )  # fmt: skip
-    chain = [type(processor).__name__ for processor in sampling.library_chain(tiny, everything)]
+    chain = [type(processor).__name__ for processor in sampling.transformers_chain(tiny, everything)]
     assert description["chain"]["True"] == chain
     assert len(chain) == len(names) - 1
     assert description["chain"]["False"] == [chain[0], chain[1]]

@@ -74,7 +74,7 @@ def test_a_change_of_setting_is_answered_with_the_librarys_numbers(explorer, pai
 def test_top_k_50_is_there_unasked(explorer):
     stages = explorer.result["a"]["stages"]
     assert [stage["label"] for stage in stages] == ["raw logits", "TopKLogitsWarper(top_k=50)"]
-    assert explorer.library["defaults"]["top_k"] == "50"
+    assert explorer.installed["defaults"]["top_k"] == "50"
 
 
 def test_the_curve_rises_to_one_and_the_shares_are_what_the_cuts_keep(explorer):

@@ -49,7 +49,7 @@ def mount(open_sampling, tiny_pair):
         page = open_sampling()
         state = explore_sampling(*tiny_pair, "a b c a").twin_data()
         if kernel is not None:
-            state = {name: getattr(kernel, name) for name in ("kernel", "library", "request", *ANSWERED)}
+            state = {name: getattr(kernel, name) for name in ("kernel", "installed", "request", *ANSWERED)}
         page.evaluate(MOUNT, [explorers.explorer_script("sampling_explorer"), state, width])
         return page, page.locator("#mounted")
 

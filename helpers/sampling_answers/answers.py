@@ -20,7 +20,7 @@ import numpy as np
 from helpers.distribution import SamplingError, SamplingSettings
 from helpers.sampling_answers.compact_logits import compact, exact_ids, packed
 from helpers.sampling_answers.continuations import ROOT, Continuations
-from helpers.sampling_answers.library import library
+from helpers.sampling_answers.installed import installed_sampling
 from helpers.sampling_answers.result import refused, result, settings_from_text
 
 FIRST_REQUEST = {"serial": "0", "node": ROOT, "a": {"do_sample": "True"}, "b": None, "do": None}
@@ -29,11 +29,11 @@ GREEDY_DEPTH, DRAWN_DEPTH, ALTERNATIVES = 4, 4, 4
 
 
 class SamplingAnswers:
-    """Answers requests about the `continuations` of one prompt; `library` says what the installed chain can hold."""
+    """Answers requests about the `continuations` of one prompt; `installed` says what the installed chain can hold."""
 
     def __init__(self, continuations: Continuations) -> None:
         self.continuations = continuations
-        self.library = library(continuations.model, continuations.logits_processor)
+        self.installed = installed_sampling(continuations.model, continuations.logits_processor)
 
     def answer(self, request: dict) -> dict:
         """The answer to a request. What cannot be done is said in `message`, and the rest is answered all the same."""

@@ -7,8 +7,8 @@ const NEVER_POSSIBLE = -2;
 const LARGEST_FLOAT32 = 3.4028234663852886e38;
 
 /** Run the chain: the same keys as helpers.sampling_answers.result gives, and `final`, the row to draw from. */
-function computeResult(library, decoded, settings) {
-  const unknown = unknownProcessors(library);
+function computeResult(installed, decoded, settings) {
+  const unknown = unknownProcessors(installed);
   if (unknown.length) {
     const words =
       `This page cannot compute ${unknown.join(", ")}, which is in the chain of this model. ` +
@@ -16,8 +16,8 @@ function computeResult(library, decoded, settings) {
     return { refusal: words, uncomputable: unknown };
   }
   try {
-    const effective = effectiveSettings(library, settings);
-    return runChain(decoded, effective, buildChain(library, effective));
+    const effective = effectiveSettings(installed, settings);
+    return runChain(decoded, effective, buildChain(installed, effective));
   } catch (error) {
     if (error instanceof Refusal) return { refusal: error.message };
     throw error;

@@ -58,19 +58,19 @@ const PARAMETERS = {
  * The rows of controls: {element, show(settings, refusal)}. `onChange(settings)` gets the settings asked for; `refusal`:
  * why they cannot be used, told at the parameter that it names, too.
  */
-function settingControls(library, vocabulary, onChange) {
+function settingControls(installed, vocabulary, onChange) {
   let settings = {};
   const change = (name, text) => {
     settings = { ...settings };
-    if (text === "" || text === library.defaults[name]) delete settings[name];
+    if (text === "" || text === installed.defaults[name]) delete settings[name];
     else settings[name] = text;
     onChange(settings);
   };
-  const known = Object.keys(PARAMETERS).filter((name) => library.parameters.includes(name));
+  const known = Object.keys(PARAMETERS).filter((name) => installed.parameters.includes(name));
   const rows = known.map((name) =>
     name === "do_sample"
-      ? switchRow(library, name, change)
-      : settingRow(library, name, PARAMETERS[name].stops(vocabulary), change),
+      ? switchRow(installed, name, change)
+      : settingRow(installed, name, PARAMETERS[name].stops(vocabulary), change),
   );
   const element = h("div", { class: "settings" }, rows.map((row) => row.element));
   return {
@@ -79,13 +79,13 @@ function settingControls(library, vocabulary, onChange) {
       settings = asked;
       for (const row of rows) {
         const isNamed = row.name in asked && refusal.includes(row.name);
-        row.show(asked[row.name] ?? library.defaults[row.name], row.name in asked, isNamed ? refusal : "");
+        row.show(asked[row.name] ?? installed.defaults[row.name], row.name in asked, isNamed ? refusal : "");
       }
     },
   };
 }
 
-function switchRow(library, name, change) {
+function switchRow(installed, name, change) {
   const box = h("input", {
     type: "checkbox",
     "aria-label": name,
@@ -93,7 +93,7 @@ function switchRow(library, name, change) {
   });
   const element = h("div", { class: "setting", title: PARAMETERS[name].what },
     h("label", { class: "setting-switch" }, box, h("code", {}, name)),
-    h("span", { class: "setting-default muted" }, `default ${library.defaults[name]}`),
+    h("span", { class: "setting-default muted" }, `default ${installed.defaults[name]}`),
   );
   return {
     name,
@@ -105,7 +105,7 @@ function switchRow(library, name, change) {
   };
 }
 
-function settingRow(library, name, stops, change) {
+function settingRow(installed, name, stops, change) {
   const slider = h("input", {
     type: "range",
     min: 0,
@@ -128,9 +128,9 @@ function settingRow(library, name, stops, change) {
   });
   const reset = h("button", {
     class: "setting-default quiet",
-    "aria-label": `${name}: back to the default, ${library.defaults[name]}`,
+    "aria-label": `${name}: back to the default, ${installed.defaults[name]}`,
     onclick: () => change(name, ""),
-  }, `default ${library.defaults[name]}`);
+  }, `default ${installed.defaults[name]}`);
   const refused = h("p", { class: "setting-refusal", hidden: true, id: `refusal-${Math.random().toString(36).slice(2)}` });
   const element = h("div", { class: "setting", title: PARAMETERS[name].what },
     h("code", { class: "setting-name" }, name), field, slider, reset, refused);

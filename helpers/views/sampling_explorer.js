@@ -22,7 +22,7 @@ class SamplingView {
     this.root = root;
     this.onDispose = onDispose;
     this.kernel = Boolean(model.get("kernel"));
-    this.library = model.get("library");
+    this.installed = model.get("installed");
     const { node, a, b } = model.get("request");
     this.wanted = { node, a, b };
     this.editing = "a"; // which of the two settings the controls show
@@ -159,7 +159,7 @@ class SamplingView {
       parts[name] = h("div", { class: `part-${name}` });
     }
     parts.message.setAttribute("role", "status");
-    this.controls = settingControls(this.library, this.logits.vocabulary, (settings) => {
+    this.controls = settingControls(this.installed, this.logits.vocabulary, (settings) => {
       this.wanted = { ...this.wanted, [this.editing]: settings };
       this.ask();
     });
@@ -307,7 +307,7 @@ class SamplingView {
       const name = answers.length > 1 ? ` ${"AB"[place]}` : "";
       return [
         chainTable(answer, `The chain${name}, in the order of the library`),
-        h("p", { class: "muted absent" }, absentSteps(this.library, answer)),
+        h("p", { class: "muted absent" }, absentSteps(this.installed, answer)),
         tiesKept(answer).map((words) => h("p", { class: "muted ties" }, words)),
         answer.messages.map((message) => h("p", { class: "note" }, dataText(message))),
       ];
@@ -347,9 +347,9 @@ function whenKernelGoes(model, gone) {
 }
 
 /** What the library has and did not build, with the value in force. */
-function absentSteps(library, answer) {
+function absentSteps(installed, answer) {
   const built = new Set(answer.stages.map((stage) => stage.processor));
-  const absent = library.chain.True.filter((name) => !built.has(name) && PROCESSORS[name]);
+  const absent = installed.chain.True.filter((name) => !built.has(name) && PROCESSORS[name]);
   if (!absent.length) return "Every step that this library has is in the chain.";
   const values = absent.map((name) => {
     const { parameter } = PROCESSORS[name];

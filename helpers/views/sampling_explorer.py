@@ -26,11 +26,11 @@ STATIC_TOKENS = 12
 
 class SamplingExplorer(Explorer):
     """The widget. Its contract is two traits: a `request` comes in, the `result` goes out (see
-    `helpers.sampling_answers.answers`); `tree` and `distribution` go with the result, `library` never changes.
+    `helpers.sampling_answers.answers`); `tree` and `distribution` go with the result, `installed` never changes.
     """
 
     explorer = "sampling_explorer"
-    library = traitlets.Dict().tag(sync=True)
+    installed = traitlets.Dict().tag(sync=True)
     request = traitlets.Dict(FIRST_REQUEST).tag(sync=True)
     tree = traitlets.List().tag(sync=True)
     distribution = traitlets.Dict().tag(sync=True)
@@ -40,7 +40,7 @@ class SamplingExplorer(Explorer):
         self._answers = answers
         first = answers.answer(FIRST_REQUEST)
         super().__init__(
-            library=answers.library,
+            installed=answers.installed,
             tree=answers.tree(),
             distribution=answers.compact_logits(ROOT),
             result=first,
@@ -65,7 +65,7 @@ class SamplingExplorer(Explorer):
         answers = SamplingAnswers(travelling(self._answers.continuations))
         nodes = answers.continuations.nodes
         return {
-            "library": answers.library,
+            "installed": answers.installed,
             "request": {**FIRST_REQUEST, "a": self.request["a"], "b": self.request["b"]},
             "tree": answers.tree(),
             "distribution": {"node": ROOT, **answers.compact_logits(ROOT)},
@@ -87,13 +87,13 @@ class SamplingExplorer(Explorer):
     def static_html(self) -> str:
         """The prompt's next token under the library's own defaults: the likeliest tokens and the chain, or why none."""
         distribution, reason = self._shown()
-        in_force = {name: value for name, value in self.library["defaults"].items() if name != "do_sample"}
+        in_force = {name: value for name, value in self.installed["defaults"].items() if name != "do_sample"}
         defaults = ", ".join(f"{name}={value}" for name, value in in_force.items() if value != "None")
         prompt = _short(self._continuations.logits(ROOT))
         parts = [
             "<p><b>Choosing the next token</b> after ",
             f"<code>{escape(prompt)}</code>, with <code>do_sample=True</code> and nothing else set. ",
-            f"transformers {escape(self.library['version'])} then uses {escape(defaults)}.</p>",
+            f"transformers {escape(self.installed['version'])} then uses {escape(defaults)}.</p>",
         ]
         if distribution is None:
             return "".join([*parts, f"<p>{escape(reason)}</p>"])
@@ -109,7 +109,7 @@ class SamplingExplorer(Explorer):
         """The versions, and the device of the model."""
         device = str(self._answers.continuations.model.device)
         name = {torch.device(device).index or 0: torch.cuda.get_device_name(device)} if "cuda" in device else {}
-        return f"transformers {self.library['version']}, torch {torch.__version__}, on {device_words(device, name)}"
+        return f"transformers {self.installed['version']}, torch {torch.__version__}, on {device_words(device, name)}"
 
     def text(self) -> str:
         """The prompt and what the explorer holds, the same on every run; the reason where it holds nothing."""

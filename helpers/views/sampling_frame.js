@@ -7,8 +7,8 @@ const GO_ON_TOKENS = 8;
 
 function explorerHeader(view) {
   const source = view.kernel
-    ? `numbers from transformers ${view.library.version}, in the kernel`
-    : `computed by this page, held to transformers ${view.library.version} by tests`;
+    ? `numbers from transformers ${view.installed.version}, in the kernel`
+    : `computed by this page, held to transformers ${view.installed.version} by tests`;
   return h("div", { class: "explorer-toolbar" },
     h("h2", {}, "Choosing the next token"), h("span", { class: "muted" }, source),
     (view.parts.time = h("span", { class: "muted time" })));

@@ -6,7 +6,7 @@ function answerOnPage(model) {
   const carried = model.get("distributions");
   const decoded = new Map();
   const host = {
-    library: model.get("library"),
+    installed: model.get("installed"),
     tree: model.get("tree"),
     carries: (node) => Object.hasOwn(carried, node),
     count: Object.keys(carried).length,
@@ -40,7 +40,7 @@ function answerRequest(host, request) {
     message = error.message;
     node = error.node ?? node;
   }
-  const result = (settings) => settings && computeResult(host.library, host.decoded(node), settings);
+  const result = (settings) => settings && computeResult(host.installed, host.decoded(node), settings);
   return {
     serial: request.serial,
     node,
@@ -80,7 +80,7 @@ function childOf(host, node, tokenId, text) {
 function goOn(host, node, settings, { seed, count }) {
   const random = randomNumbers(seed);
   for (let step = 0; step < count && !host.tree[node].ends; step++) {
-    const result = usable(computeResult(host.library, host.decoded(node), settings));
+    const result = usable(computeResult(host.installed, host.decoded(node), settings));
     const drawn = result.do_sample ? drawOne(host.decoded(node), result.final, random()) : null;
     const token = drawn ?? { id: result.greedy_id, text: result.greedy_text };
     node = childOf(host, node, token.id, token.text);
@@ -90,7 +90,7 @@ function goOn(host, node, settings, { seed, count }) {
 
 function drawMany(host, node, settings, { which, seed, count }) {
   const decoded = host.decoded(node);
-  const result = usable(computeResult(host.library, decoded, settings));
+  const result = usable(computeResult(host.installed, decoded, settings));
   const random = randomNumbers(seed);
   const counts = new Int32Array(decoded.exact);
   const cumulative = cumulated(result.final);

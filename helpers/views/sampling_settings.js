@@ -22,32 +22,32 @@ function parseSetting(name, typed) {
 class Refusal extends Error {}
 
 /** Settings over the installed defaults: {name: {text, number} or null}. */
-function effectiveSettings(library, settings) {
+function effectiveSettings(installed, settings) {
   const effective = {};
-  for (const name of library.parameters) {
-    effective[name] = parseSetting(name, settings[name]) ?? parseSetting(name, library.defaults[name]);
+  for (const name of installed.parameters) {
+    effective[name] = parseSetting(name, settings[name]) ?? parseSetting(name, installed.defaults[name]);
   }
   return effective;
 }
 
 /** The steps that the library would build: [{name, processor, value}]. Throws a Refusal in the library's words. */
-function buildChain(library, effective) {
+function buildChain(installed, effective) {
   const sampled = Boolean(effective.do_sample?.number);
   const steps = [];
-  for (const name of library.chain[sampled ? "True" : "False"]) {
+  for (const name of installed.chain[sampled ? "True" : "False"]) {
     const processor = PROCESSORS[name];
     const value = effective[processor.parameter];
     if (!value || !processor.isOn(value)) continue;
     const key = processor.refuses(value);
-    if (key) throw new Refusal(inWords(library.words[processor.parameter][key], value));
+    if (key) throw new Refusal(inWords(installed.words[processor.parameter][key], value));
     steps.push({ name, processor, value });
   }
   return steps;
 }
 
 /** Processors of the installed chain that this page cannot compute. */
-function unknownProcessors(library) {
-  const all = [...library.chain.True, ...library.chain.False];
+function unknownProcessors(installed) {
+  const all = [...installed.chain.True, ...installed.chain.False];
   return [...new Set(all)].filter((name) => !Object.hasOwn(PROCESSORS, name));
 }
 

@@ -36,7 +36,7 @@ _REFUSED = {
 }
 
 
-def library(model, logits_processor=()) -> dict:
+def installed_sampling(model, logits_processor=()) -> dict:
     """Plain JSON values: `version` of transformers; `parameters`, the names it knows, in the order of the chain;
     `defaults`, what is in force when the caller sets nothing, as Python literals ("None": no such step);
     `chain`, the class names in order with every step on, for do_sample "True" and "False"; `words`, by parameter,
@@ -60,7 +60,7 @@ def library(model, logits_processor=()) -> dict:
 
 def _chain(model, names, do_sample: bool, own) -> list[str]:
     on = {name: value for name, value in _ON.arguments().items() if name in names}
-    chain = sampling.library_chain(model, SamplingSettings(do_sample=do_sample, **on), own)
+    chain = sampling.transformers_chain(model, SamplingSettings(do_sample=do_sample, **on), own)
     return [_chain_name(processor, own) for processor in chain]
 
 
