@@ -59,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_options(parser)
     script = parser.add_argument("script", metavar="SCRIPT.py", help="the script to run")
     arguments = parser.add_argument("arguments", metavar="ARGUMENT", nargs=argparse.REMAINDER, help="its arguments")
+    arguments.required = False  # Python 3.11 and 3.12 would say that one is
 
     class TakeModule(argparse.Action):
         """Takes all that follows, as `python -m` does; no script is needed then."""
@@ -66,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         def __call__(self, parser, options, values, option_string=None):
             if not values:
                 parser.error("-m: which module?")
-            script.required = arguments.required = False
+            script.required = False
             options.module, *options.arguments = values
 
     what = "a module to run in place of a script, as python -m does"

@@ -50,6 +50,12 @@ def test_no_command_is_a_usage_error():
     assert "COMMAND" in result.stderr
 
 
+def test_of_record_the_script_alone_is_required():
+    result = run_module("record")
+    assert result.returncode == 2
+    assert result.stderr.endswith("error: the following arguments are required: SCRIPT.py\n")
+
+
 def test_importing_helpers_and_asking_for_help_imports_no_torch():
     source = (
         "import sys, helpers, helpers.__main__ as m\n"

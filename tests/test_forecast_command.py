@@ -82,6 +82,7 @@ def test_without_a_gpu_option_it_is_for_the_device_of_the_notebooks(tiny_checkpo
         (("--device-map", '{"model": "cpu"'), """--device-map: {"model": "cpu" is no JSON"""),
         (("--device-map", '{"model": [0]}'), "--device-map: [0] of 'model' is no device"),
         (("--max-memory", "cpu=24GB"), "--max-memory is for an automatic --device-map"),
+        (("--figure", "bars.txt"), "--figure bars.txt: the name of a picture ends in .png"),
     ],
 )
 def test_bad_options_are_one_clear_error(tiny_checkpoint, capsys, arguments, says):

@@ -13,7 +13,9 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from helpers import compat, devices, placement, record
+from helpers.checkpoints.error import CheckpointError
 from helpers.events import RecordingError
+from helpers.forecasting.forecast import forecast
 from helpers.placement import PlacementError
 from helpers.safetensors_header import read_header
 
@@ -251,6 +253,15 @@ def test_a_budget_that_cannot_work_is_refused(tiny_checkpoint, tmp_path, max_mem
 def test_a_budget_for_what_is_no_device_is_refused_also_for_another_machine(tiny_checkpoint, device):
     with pytest.raises(PlacementError, match=f"max_memory: {device!r} is no device"):
         placement.plan(tiny_checkpoint, max_memory={device: "1GiB"}, elsewhere=True)
+
+
+def test_a_model_in_the_place_of_its_checkpoint_is_refused(tiny_checkpoint):
+    model = AutoModelForCausalLM.from_pretrained(tiny_checkpoint)
+    told = "an object of class LlamaForCausalLM was given: give a checkpoint's folder or Hub id"
+    for asks, error in ((placement.plan, PlacementError), (forecast, CheckpointError)):
+        with pytest.raises(error) as refused:
+            asks(model)
+        assert str(refused.value) == f"{told} ({tiny_checkpoint})"
 
 
 def test_a_checkpoint_whose_config_cannot_be_read_is_refused(tmp_path):

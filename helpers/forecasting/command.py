@@ -59,6 +59,8 @@ def command(options: argparse.Namespace) -> int:
     from helpers.devices import DeviceError
     from helpers.forecasting.settings import ForecastError
 
+    if options.figure and not options.figure.lower().endswith(".png"):
+        raise ForecastError(f"--figure {options.figure}: the name of a picture ends in .png")
     try:
         found = _forecast(options)
     except (ForecastError, DeviceError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +17,15 @@ from helpers.tables import format_bytes
 ADAPTER = "adapter_config.json"
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 FLOAT32 = 4  # bytes
+
+
+def check_is_name(model: object) -> None:
+    """Raise CheckpointError for an object that names no checkpoint, such as a model that is loaded already."""
+    if not isinstance(model, (str, os.PathLike)):
+        raise CheckpointError(
+            f"an object of class {type(model).__name__} was given: give a checkpoint's folder or Hub id"
+            + (f" ({model.name_or_path})" if getattr(model, "name_or_path", None) else "")
+        )
 
 
 def check_is_checkpoint(path: Path) -> None:

@@ -18,7 +18,7 @@ from helpers.checkpoints.error import CheckpointError
 from helpers.checkpoints.hub_errors import out_of_reach, plain_hub_errors
 from helpers.checkpoints.hub_reach import hub_answers
 from helpers.forecasting import unread_weights
-from helpers.forecasting.other_things import check_is_checkpoint, dtypes_and_bytes
+from helpers.forecasting.other_things import check_is_checkpoint, check_is_name, dtypes_and_bytes
 from helpers.probes.load_rows import DTYPES
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def read(model: str | Path | PretrainedConfig) -> Source:
     if isinstance(model, PretrainedConfig):
         _check_not_quantised(type(model).__name__, getattr(model, "quantization_config", None))
         return Source(type(model).__name__, model, None, "a config alone: no stored weights were read")
+    check_is_name(model)
     if not str(model).strip():
         raise CheckpointError("no model is named: give a folder, a config.json, a Hub id or the name of a shape")
     path = Path(model).expanduser()

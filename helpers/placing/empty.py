@@ -12,7 +12,7 @@ from helpers.checkpoints import choice
 from helpers.checkpoints.error import CheckpointError
 from helpers.checkpoints.shaped_build import SHAPES
 from helpers.forecasting import source as forecast_source
-from helpers.forecasting.other_things import check_is_checkpoint
+from helpers.forecasting.other_things import check_is_checkpoint, check_is_name
 from helpers.placing.error import PlacementError
 
 if TYPE_CHECKING:
@@ -62,6 +62,10 @@ def read_config(checkpoint: str | Path) -> PretrainedConfig:
     """The config of a checkpoint. Raises PlacementError where it cannot be read, or needs code of the checkpoint."""
     from transformers import AutoConfig
 
+    try:
+        check_is_name(checkpoint)
+    except CheckpointError as error:
+        raise PlacementError(str(error)) from error
     if str(checkpoint) in SHAPES:
         return forecast_source.read(checkpoint).config
     path = Path(checkpoint).expanduser()
