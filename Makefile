@@ -85,7 +85,7 @@ find_monitoring = for candidate in python3.12 python3.13 $(HOME)/.pyenv/versions
 	if $$candidate -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null; then echo $$candidate; break; fi; done
 
 # What depends on how the recorder is called by the interpreter.
-MONITORED = $(addprefix tests/test_, $(addsuffix .py, call_probe recorder loading_ledger lines_and_functions \
+MONITORED = $(addprefix tests/test_, $(addsuffix .py, call_probe recorder loading_ledger loading_renamed lines_and_functions \
 	sampling_zoom values_zoom versions generation_steps hostile_objects offload other_tools process_as_before \
 	threads growth interrupts overrides models_told_apart compiled secrets record_script record_module magic))
 

@@ -10,6 +10,7 @@ from tests.explorer_tools import axe, axe_script, browser, offline_page  # noqa:
 from tests.lab_pages import open_lab, serve  # noqa: F401 (fixtures)
 from tests.model_pairs import demo_pair, pair, tiny_pair  # noqa: F401 (fixtures)
 from tests.player_pages import open_player, player_html, player_run  # noqa: F401 (fixtures)
+from tests.recorded_loads import one_file  # noqa: F401 (fixtures)
 from tests.sampling_pages import open_sampling, sampling_html  # noqa: F401 (fixtures)
 from tests.site_tools import SETTINGS_OF_THE_READER, built_site, open_offline  # noqa: F401 (fixtures)
 

@@ -57,6 +57,7 @@ TESTS = (
     "test_offload.py",
     "test_secrets.py",
     "test_loading_ledger.py",
+    "test_loading_renamed.py",
     "test_loading_gguf.py",
     "test_loading_quantised.py",
     "test_placement_kinds.py",

@@ -142,6 +142,7 @@ class StepTracker:
         self._on_keep_change(True)
         self._count_new_tokens(running, value)
 
+    @noting("generation steps")
     def recording_ends(self) -> None:
         """The recording ends in the middle of this thread's generate(): its step is told as far as it came."""
         if getattr(self._local, "depth", 0):
