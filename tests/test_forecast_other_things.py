@@ -5,14 +5,14 @@ import shutil
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from transformers import AutoConfig, BitsAndBytesConfig
 
 from helpers import forecast
 from helpers.checkpoints.error import CheckpointError
 from helpers.devices import DeviceError
-from helpers.safetensors_header import shard_files
 from helpers.tables import format_bytes
+from tests.recorded_loads import weights_of
 from tests.test_loading_gguf import gguf_file  # noqa: F401 (fixture)
 
 SHORT = {"prompt_tokens": 4, "new_tokens": 2}
@@ -28,10 +28,6 @@ def refusal(given) -> str:
 def config_alone(tiny_checkpoint, tmp_path):
     shutil.copyfile(tiny_checkpoint / "config.json", tmp_path / "config.json")
     return tmp_path
-
-
-def weights_of(checkpoint) -> dict[str, torch.Tensor]:
-    return {key: tensor for file in shard_files(checkpoint) for key, tensor in load_file(file).items()}
 
 
 def test_a_file_of_weights_is_not_read_as_a_config(tiny_checkpoint):
