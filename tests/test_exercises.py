@@ -116,6 +116,7 @@ def test_weight_lookups():
     names = ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"]
     assert config.check_weight_lookups(names)
     assert_explains(config.check_weight_lookups(names[::-1]), "in another order")
+    assert_explains(config.check_weight_lookups(set(names)), "in order: you gave a set")
     assert_explains(config.check_weight_lookups(names[2:]), "asks for safetensors first")
     assert_explains(config.check_weight_lookups([names[0], names[2]]), "in several shards")
     assert_explains(config.check_weight_lookups([]), "lookups()")
@@ -147,6 +148,27 @@ def test_resolver(tiny_checkpoint, tmp_path):
     only_config = {"config.json": resolve("config.json")}.__getitem__
     assert_explains(config.check_resolver(only_config, folder), "model.safetensors your function raised KeyError")
     assert_explains(config.check_resolver(lambda name: 5, folder), "give its path, not 5")
+
+
+@pytest.mark.parametrize("pick", [min, max])
+def test_resolver_that_does_not_ask_refs_which_commit_main_is(tiny_checkpoint, tmp_path, pick):
+    folder = hub_cache.write(tiny_checkpoint, tmp_path, "example/tiny", absent=("model.safetensors",))
+    before = sorted(folder.rglob("*"))
+
+    def any_snapshot(name):
+        return pick((folder / "snapshots").iterdir()) / name
+
+    def any_marker(name):
+        path = folder / "snapshots" / (folder / "refs" / "main").read_text() / name
+        if path.exists():
+            return path
+        if list((folder / ".no_exist").rglob(name)):
+            return None
+        raise FileNotFoundError(name)
+
+    assert_explains(config.check_resolver(any_snapshot, folder), "refs/main says which one is main's")
+    assert_explains(config.check_resolver(any_marker, folder), "the cache knows nothing")
+    assert sorted(folder.rglob("*")) == before
 
 
 def test_resolver_of_a_checkpoint_in_one_file(tiny_checkpoint, tmp_path):
@@ -231,8 +253,9 @@ def test_float16_bytes():
 
 
 def test_parameter_count():
-    def count(config, ties=True, groups=True):
+    def count(config, ties=True, groups=True, own_head=True):
         hidden, head = config.hidden_size, config.head_dim
+        head = head if own_head else hidden // config.num_attention_heads
         query, keys = config.num_attention_heads * head, config.num_key_value_heads * head
         attention = 2 * hidden * query + 2 * hidden * (keys if groups else query)
         layers = config.num_hidden_layers * (attention + 3 * hidden * config.intermediate_size + 2 * hidden)
@@ -241,6 +264,7 @@ def test_parameter_count():
     assert empty.check_parameter_count(count)
     assert_explains(empty.check_parameter_count(lambda config: count(config, ties=False)), "a tied model")
     assert_explains(empty.check_parameter_count(lambda config: count(config, groups=False)), "fewer key heads")
+    assert_explains(empty.check_parameter_count(lambda config: count(config, own_head=False)), "narrower heads")
     assert_explains(empty.check_parameter_count(lambda config: 1.5), "whole number for Llama-2-7B: you gave 1.5")
     assert_explains(empty.check_parameter_count(lambda config: None), "you gave None")
     assert_explains(empty.check_parameter_count(lambda config: config.nothing), "raised AttributeError")

@@ -63,6 +63,24 @@ def test_the_decode_loop(model):
     _wrong(check_decode_loop(_by_generate, model, IDS), "calls generate()")
 
 
+@torch.no_grad()
+def _a_pass_at_the_end_of_each_turn(model, input_ids, new_tokens):
+    """The loop as it is often written: it runs the model once more than anybody asks."""
+    ids, output = input_ids, model(input_ids=input_ids, use_cache=True)
+    for _ in range(new_tokens):
+        new = output.logits[:, -1:].argmax(-1)
+        ids = torch.cat([ids, new], dim=-1)
+        output = model(input_ids=new, past_key_values=output.past_key_values, use_cache=True)
+    return ids
+
+
+def test_a_decode_loop_with_a_pass_too_many_is_right_and_told_of_it(model):
+    verdict = check_decode_loop(_a_pass_at_the_end_of_each_turn, model, IDS)
+    assert verdict
+    assert "makes 4 passes, yours 5" in verdict.explanation
+    assert "passes, yours" not in check_decode_loop(_loop, model, IDS).explanation
+
+
 def _by_generate(model, input_ids, new_tokens):
     mask = torch.ones_like(input_ids)
     return model.generate(input_ids=input_ids, attention_mask=mask, do_sample=False, max_new_tokens=new_tokens)

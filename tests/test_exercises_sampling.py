@@ -92,6 +92,31 @@ def test_which_of_equal_tokens_top_p_keeps_does_not_matter():
     assert exercises.check_top_p(descending_top_p)
 
 
+def first_tokens_that_hold_the_share(scores, p):
+    """Top-p as its definition is read aloud, in the floats of Python."""
+    probabilities, kept, share = scores.softmax(dim=-1).tolist(), torch.full_like(scores, -float("inf")), 0.0
+    for token in sorted(range(len(probabilities)), key=lambda token: -probabilities[token]):
+        kept[token] = scores[token]
+        share += probabilities[token]
+        if share >= p:
+            return kept
+    return kept
+
+
+def without_the_token_that_crosses(scores, p):
+    descending, ids = scores.sort(descending=True)
+    removed = descending.softmax(dim=-1).cumsum(dim=-1) > p
+    removed[0] = False
+    kept = scores.clone()
+    kept[ids[removed]] = -float("inf")
+    return kept
+
+
+def test_rounding_decides_nothing_about_top_p():
+    assert exercises.check_top_p(first_tokens_that_hold_the_share)
+    assert_explains(exercises.check_top_p(without_the_token_that_crosses), "too few")
+
+
 def test_top_p():
     assert exercises.check_top_p(top_p)
     assert_explains(exercises.check_top_p("top_p"), "a function")

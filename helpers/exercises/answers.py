@@ -64,9 +64,9 @@ def text(answer: object, asked: str) -> str:
     raise Refused(f"{asked}: you gave {described(answer)}.")
 
 
-def texts(answer: object, asked: str) -> list[str]:
-    """The answer as a list of str: also a tuple, a set, a column of a table."""
-    values = _sequence(answer, unordered=True)
+def texts(answer: object, asked: str, ordered: bool = False) -> list[str]:
+    """The answer as a list of str: also a tuple, a column of a table and, unless it is to be `ordered`, a set."""
+    values = _sequence(answer, unordered=not ordered)
     if values is None:
         raise Refused(f"{asked}: you gave {described(answer)}.")
     return [text(value, asked) for value in values]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from helpers import checkpoints
@@ -12,6 +15,8 @@ from helpers.exercises.answers import described, function, judges, run, text, te
 from helpers.safetensors_header import INDEX, SINGLE_FILE
 
 UNKNOWN_FILE = "never_asked_for.json"
+OTHER_COMMITS = ("0" * 40, "f" * 40)
+"""Of which `check_resolver` lays snapshots beside that of main, before it and behind it in the order of the names."""
 
 
 @judges
@@ -32,7 +37,7 @@ def check_model_class(answer: object, model_type: str) -> Verdict:
 def check_weight_lookups(answer: object) -> Verdict:
     """`answer`: the names of the weight files that cached_file is asked for, in order, when the Hub's repository holds
     its weights in pytorch_model.bin only. The check makes such a cache and records a load."""
-    answer = texts(answer, "Give a list of file names, in order")
+    answer = texts(answer, "Give a list of file names, in order", ordered=True)
     expected = _lookups_of_a_pickle()
     if answer == expected:
         return right("safetensors first, as one file and then as an index; the pickle only when neither is there.")
@@ -67,11 +72,32 @@ def check_resolver(answer: object, folder: Path) -> Verdict:
     """`answer`: a function of a file's name that finds it in the folder of one repository in the Hub cache: its path,
     or None where the cache knows that the Hub does not have it; FileNotFoundError where the cache knows nothing."""
     resolve = function(answer, "The answer is a function: `answer = resolve`, without brackets")
+    with _other_commits(folder):
+        return _judged_resolver(resolve, folder)
+
+
+@contextlib.contextmanager
+def _other_commits(folder: Path) -> Iterator[None]:
+    """A config.json and a marker under other commits, as after several downloads: main is one of three then."""
+    others = [folder / kind / commit for kind in ("snapshots", ".no_exist") for commit in OTHER_COMMITS]
+    try:
+        for other in others:
+            other.mkdir(parents=True)
+            (other / ("config.json" if other.parent.name == "snapshots" else UNKNOWN_FILE)).write_text("{}")
+        yield
+    finally:
+        for other in others:
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def _judged_resolver(resolve: Callable, folder: Path) -> Verdict:
     commit = (folder / "refs" / "main").read_text(encoding="utf-8")
     found = run(resolve, "config.json", of="for config.json")
     if not isinstance(found, str | Path):
         return wrong(f"config.json is in the cache: give its path, not {described(found)}.")
     if Path(found).resolve() != (folder / "snapshots" / commit / "config.json").resolve():
+        if Path(found).parent.name in OTHER_COMMITS:
+            return wrong("the check laid snapshots of other commits beside yours: refs/main says which one is main's.")
         return wrong(f"config.json should lead into snapshots/{commit[:6]}…, and you gave {found}.")
     for name in sorted(path.name for path in (folder / ".no_exist" / commit).glob("*")):
         if run(resolve, name, of=f"for {name}") is not None:

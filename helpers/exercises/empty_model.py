@@ -10,6 +10,7 @@ SHAPES = {
     "Llama-2-7B": article.LLAMA_2_7B,
     "a tied model": {**article.LLAMA_2_7B, "num_hidden_layers": 3, "tie_word_embeddings": True},
     "a model with fewer key heads": {**article.LLAMA_2_7B, "num_hidden_layers": 3, "num_key_value_heads": 8},
+    "a model with narrower heads": {**article.LLAMA_2_7B, "num_hidden_layers": 3, "head_dim": 64},
     "a model without layers": {**article.LLAMA_2_7B, "num_hidden_layers": 0},
 }
 """What `check_parameter_count` tries, by what is particular about it."""
