@@ -75,7 +75,7 @@ def test_the_kernel_under_the_attention_with_its_shapes_and_flags(recording, siz
             heads = kernel.inputs[name].shape[1]
             assert heads in (sizes["heads"], sizes["pairs"])  # repeated, or repeated by the kernel
             assert kernel.inputs[name].shape == (1, heads, positions, sizes["size"])
-        assert kernel.arguments["is_causal"] is (step == 0) or "attn_mask" in kernel.inputs
+        assert kernel.arguments["is_causal"] is (step == 0)
         if not IS_4_47:  # there they are no locals of the caller, and builtins tell nothing themselves
             assert kernel.arguments["dropout_p"] == 0
             assert kernel.arguments["scale"] == pytest.approx(sizes["size"] ** -0.5)

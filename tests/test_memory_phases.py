@@ -90,5 +90,6 @@ def test_activations_need_modules(tiny_checkpoint):
     with record("landmarks", "memory") as recording:
         AutoModelForCausalLM.from_pretrained(str(tiny_checkpoint))
     table = recording.memory_phases()
+    assert list(table["phase"])[:1] == ["load"]
     assert table["activations"].isna().all()
     assert table["activations_are"].str.contains("modules").all()
