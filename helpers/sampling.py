@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from numbers import Integral
 
@@ -54,13 +54,16 @@ def parameter_names() -> tuple[str, ...]:
 
 
 def next_token_logits(model, tokenizer, prompt: str | Sequence[int]) -> NextTokenLogits:
-    """Run `model` once over `prompt` (a text, or its token ids: a list, or an array or tensor of shape (tokens,) or
-    (1, tokens)) and return the logits of the token after it.
+    """Run `model` once over `prompt` (a text, or its token ids: a list, an array or tensor of shape (tokens,) or
+    (1, tokens), or what a tokenizer or `apply_chat_template` gives) and return the logits of the token after it.
 
     They are taken from `generate()` itself (`output_logits=True`), float32, shape (vocabulary,), on the CPU.
-    Raises SamplingError for an empty prompt, several prompts, ids outside the vocabulary, a prompt longer
-    than the model's context, and logits that are NaN or +inf.
+    Raises SamplingError for what is no causal language model or no tokenizer, an empty prompt, several prompts, the
+    messages of a chat, ids outside the vocabulary, a prompt longer than the model's context, and logits that are NaN
+    or +inf.
     """
+    _check_model(model)
+    _check_tokenizer(tokenizer)
     ids = _prompt_ids(tokenizer, prompt)
     text_config = model.config.get_text_config()
     _check_ids(ids, text_config)
@@ -74,17 +77,47 @@ def next_token_logits(model, tokenizer, prompt: str | Sequence[int]) -> NextToke
     return NextTokenLogits(tuple(ids), logits, token_texts(tokenizer, len(logits)))
 
 
+def _check_model(model) -> None:
+    kind = type(model).__name__
+    can_generate = getattr(model, "can_generate", None)  # before 4.50 every model has generate() beside it
+    if not callable(can_generate) or not can_generate():
+        raise SamplingError(
+            f"this needs a loaded model that can generate, not {kind}: AutoModelForCausalLM.from_pretrained(…) gives "
+            "one, and a pipeline has it as its attribute model."
+        )
+    if model.config.is_encoder_decoder:
+        raise SamplingError(
+            f"{kind} has an encoder, which the prompt goes to, and a decoder, which the tokens come from: no token "
+            "follows the prompt. Give a causal language model."
+        )
+
+
+def _check_tokenizer(tokenizer) -> None:
+    if not (callable(tokenizer) and hasattr(tokenizer, "convert_ids_to_tokens")):
+        raise SamplingError(
+            f"this needs the model's tokenizer, not {type(tokenizer).__name__}: AutoTokenizer.from_pretrained(…) gives "
+            "it, and a processor has it as its attribute tokenizer."
+        )
+
+
 def _prompt_ids(tokenizer, prompt) -> list[int]:
     if isinstance(prompt, str):
         if not prompt:
             raise SamplingError("the prompt is empty: give at least one character, so that there is a last token.")
         return list(tokenizer(prompt)["input_ids"])
+    if isinstance(prompt, Mapping) and "input_ids" in prompt:
+        prompt = prompt["input_ids"]
     if isinstance(prompt, torch.Tensor | np.ndarray):
         prompt = prompt.tolist()
     if not isinstance(prompt, list | tuple):
         raise SamplingError(f"a prompt is a text or a list of token ids, not {type(prompt).__name__}.")
     if len(prompt) == 1 and isinstance(prompt[0], list | tuple):
         prompt = prompt[0]  # one row, as tokenizers give it: of shape (1, tokens)
+    if any(isinstance(part, Mapping) for part in prompt):
+        raise SamplingError(
+            "these are messages of a chat, and what the model reads is a text: give "
+            "tokenizer.apply_chat_template(messages, add_generation_prompt=True)."
+        )
     if any(isinstance(part, str | list | tuple) for part in prompt):
         raise SamplingError(
             f"a batch of {len(prompt)} prompts was given, but one next token has one distribution: "

@@ -41,8 +41,8 @@ def token_texts(tokenizer, vocabulary_size: int) -> tuple[str, ...]:
     """The text that each token id adds to a running text, for ids 0 to `vocabulary_size - 1`.
 
     A token is decoded behind another token, because some tokenizers (Llama 2's) drop the leading space of
-    the first. A token that holds only part of a character's bytes has no text of its own; it keeps the
-    spelling of the vocabulary. An id without a token (models pad their vocabulary) reads '<id 123 has no
+    the first. A token that holds only part of a character's bytes, or adds nothing, has no text of its own; it
+    keeps the spelling of the vocabulary. An id without a token (models pad their vocabulary) reads '<id 123 has no
     token>'. The result is kept for as long as the tokenizer lives.
     """
     key = (len(tokenizer), vocabulary_size)
@@ -61,7 +61,7 @@ def _decode_all(tokenizer, vocabulary_size: int) -> tuple[str, ...]:
     spellings = tokenizer.convert_ids_to_tokens(list(range(with_token)))
     texts = [
         spelling
-        if spelling is not None and (_REPLACEMENT in text or not text.startswith(before))
+        if spelling is not None and (_REPLACEMENT in text or text == before or not text.startswith(before))
         else text[len(before) :]
         for text, spelling in zip(behind_anchor, spellings, strict=True)
     ]

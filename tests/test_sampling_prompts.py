@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from transformers import ByT5Tokenizer, T5Config, T5ForConditionalGeneration
 
 from helpers import sampling
 from helpers.sampling import SamplingError
@@ -19,6 +20,10 @@ BAD_PROMPTS = [
     ([10**9], "outside the model's vocabulary"),
     ([-1], "outside the model's vocabulary"),
     (3, "not int"),
+    ([{"role": "user", "content": "hello"}], "messages of a chat.*apply_chat_template"),
+    ([[{"role": "user", "content": "hello"}]], "messages of a chat.*apply_chat_template"),
+    ({"input_ids": [[1, 2], [3, 4]]}, "a batch of 2 prompts"),
+    ({"text": "hello"}, "not dict"),
 ]
 
 
@@ -38,6 +43,41 @@ def test_token_ids_in_every_form_that_a_tokenizer_gives(tiny_pair, prompt):
     assert logits.input_ids == (5, 6, 7)
     assert {type(token_id) for token_id in logits.input_ids} == {int}
     assert np.array_equal(logits.logits, sampling.next_token_logits(*tiny_pair, [5, 6, 7]).logits)
+
+
+@pytest.mark.parametrize("returned", [None, "pt"])
+def test_what_a_tokenizer_and_a_chat_template_give_is_a_prompt(tiny_pair, returned):
+    model, tokenizer = tiny_pair
+    encoded = tokenizer("the next token", return_tensors=returned)
+    ids = tuple(tokenizer("the next token")["input_ids"])
+    assert sampling.next_token_logits(model, tokenizer, encoded).input_ids == ids
+    chat = {"chat_template": "{{ messages[0].content }}", "return_dict": True, "return_tensors": returned}
+    templated = tokenizer.apply_chat_template([{"role": "user", "content": "the next token"}], **chat)
+    assert sampling.next_token_logits(model, tokenizer, templated).input_ids == ids
+
+
+def test_what_is_no_causal_language_model_and_no_tokenizer_is_named(tiny_pair):
+    model, tokenizer = tiny_pair
+    sizes = {"vocab_size": 16, "d_model": 8, "d_kv": 4, "d_ff": 8, "num_layers": 1, "num_heads": 2}
+    for given, words in (
+        (model.model, "can generate, not LlamaModel"),
+        ("a/name", "can generate, not str"),
+        (tokenizer, f"can generate, not {type(tokenizer).__name__}"),
+        (T5ForConditionalGeneration(T5Config(**sizes)), "T5ForConditionalGeneration has an encoder"),
+    ):
+        with pytest.raises(SamplingError, match=words):
+            sampling.next_token_logits(given, tokenizer, "hello")
+    for given in (None, model):
+        with pytest.raises(SamplingError, match=f"the model's tokenizer, not {type(given).__name__}"):
+            sampling.next_token_logits(model, given, "hello")
+
+
+def test_a_token_that_adds_no_text_keeps_its_spelling():
+    tokenizer = ByT5Tokenizer()
+    ids = tokenizer("é", add_special_tokens=False)["input_ids"]
+    texts = token_texts(tokenizer, len(tokenizer))
+    assert [texts[i] for i in ids] == tokenizer.convert_ids_to_tokens(ids) == ["\u00c3", "\u00a9"]
+    assert "" not in texts
 
 
 def test_the_context_is_the_longest_prompt(tiny_pair):

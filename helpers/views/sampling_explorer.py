@@ -119,11 +119,12 @@ class SamplingExplorer(Explorer):
 
 
 def explore_sampling(model, tokenizer, prompt: str | Sequence[int], logits_processor: Sequence = ()):
-    """The sampling explorer over the next token after `prompt` (a text, or its token ids).
+    """The sampling explorer over the next token after `prompt` (a text, its token ids, or a tokenizer's encoding).
 
     Its numbers come from the installed library's own processors, on the model's device; `logits_processor`:
     processors of your own, put where the library puts them. On an exported page it goes on without a kernel.
-    Raises SamplingError for an empty prompt, several prompts, one longer than the context, and logits that are NaN.
+    Raises SamplingError as `helpers.sampling.next_token_logits` does: for a prompt that is empty or too long, several
+    prompts, what is no causal language model.
     """
     return SamplingExplorer(SamplingAnswers(Continuations(model, tokenizer, prompt, logits_processor)))
 
