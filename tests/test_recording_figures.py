@@ -34,6 +34,25 @@ def test_a_bar_for_each_stage_and_one_for_the_summarised_steps(recording):
     assert "3 later steps, kept as summary rows" in [label.get_text() for label in axes.get_yticklabels()]
 
 
+def test_memory_that_was_not_read_is_not_observed(tiny_checkpoint):
+    with record("landmarks") as load:
+        AutoModelForCausalLM.from_pretrained(tiny_checkpoint)
+    texts = [text.get_text() for text in figures.stage_figure(load).axes[0].texts]
+    seen = [text for text in texts if text != "not observed"]
+    assert seen
+    assert all(text.endswith(" · memory not observed") for text in seen)
+
+
+def test_the_names_of_a_prefill_of_no_time_and_of_the_decoding_do_not_overlap(recording, tmp_path):
+    copy = Recording.load(recording.save(tmp_path / "copy.json.gz"))
+    copy.step_rows["start"] = copy.step_rows["start"].copy()
+    copy.step_rows["start"][1] = copy.step_rows["start"][0]
+    figure = figures.memory_figure(copy)
+    png(figure)  # only then the places are known
+    prefill, decode = (text.get_window_extent() for text in figure.axes[0].texts)
+    assert not prefill.overlaps(decode)
+
+
 def test_memory_curves_are_the_series(recording):
     axes = figures.memory_figure(recording).axes[0]
     series = recording.memory()

@@ -55,7 +55,8 @@ def _beside(stage: dict) -> str:
     if pd.isna(stage["calls"]):
         return f"{stage['milliseconds']:,.1f} ms"
     calls = f"{stage['calls']:,} call{'s' if stage['calls'] != 1 else ''}"
-    return f"{stage['milliseconds']:,.1f} ms · {calls} · {format_bytes(stage['memory'])}"
+    memory = "memory not observed" if pd.isna(stage["memory"]) else format_bytes(stage["memory"])
+    return f"{stage['milliseconds']:,.1f} ms · {calls} · {memory}"
 
 
 def stage_description(recording: Recording) -> str:
@@ -111,7 +112,7 @@ def _mark_steps(axes, recording: Recording) -> None:
             axes.annotate(
                 label(text),
                 (at, 1),
-                (4, -4),
+                (4, -4 - 11 * step),  # below each other: a prefill may be narrower than its name
                 xycoords=("data", "axes fraction"),
                 textcoords="offset points",
                 va="top",
