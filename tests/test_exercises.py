@@ -117,6 +117,7 @@ def test_weight_lookups():
     assert config.check_weight_lookups(names)
     assert_explains(config.check_weight_lookups(names[::-1]), "in another order")
     assert_explains(config.check_weight_lookups(set(names)), "in order: you gave a set")
+    assert_explains(config.check_weight_lookups([*names, "pytorch_model.bin.index.json"]), "ends the search")
     assert_explains(config.check_weight_lookups(names[2:]), "asks for safetensors first")
     assert_explains(config.check_weight_lookups([names[0], names[2]]), "in several shards")
     assert_explains(config.check_weight_lookups([]), "lookups()")

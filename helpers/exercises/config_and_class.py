@@ -41,6 +41,8 @@ def check_weight_lookups(answer: object) -> Verdict:
     expected = _lookups_of_a_pickle()
     if answer == expected:
         return right("safetensors first, as one file and then as an index; the pickle only when neither is there.")
+    if answer[: len(expected)] == expected:
+        return wrong(f"{expected[-1]} is there, and what is found ends the search: after it nothing is asked for.")
     if set(answer) == set(expected):
         return wrong("these are the files, in another order: safetensors goes before pickle, the single file first.")
     if answer == [variants.PICKLE]:
