@@ -5,9 +5,10 @@ import json
 
 import numpy as np
 import pytest
+from transformers import pipeline
 
 from helpers import landmarks as landmark_table
-from helpers import reference_recording
+from helpers import record, reference_recording
 from helpers.queries.stages import stage_around, stage_of_functions
 from helpers.recording import file as recording_file
 from helpers.views import player_payload
@@ -89,6 +90,25 @@ def test_the_base_in_node(tmp_path):
 def test_the_player_in_node(recording, tmp_path):
     node_tests("player", tmp_path, "player", **packed_for_node(recording), expected=expected(recording))
     node_tests("player_words", tmp_path, "player")
+
+
+def test_stages_within_a_later_one_in_node(tiny_checkpoint, tmp_path):
+    with record() as recording:
+        pipeline("text-generation", model=str(tiny_checkpoint), device="cpu")
+    stages = recording.stages().query("calls > 0")["stage"].tolist()
+    assert stages[:2] == [1, 2]
+    assert 5 in stages
+    around = [(own or 0, outer or 0) for own, outer in stage_around(recording, stage_of_functions(recording))]
+    shown_in: list[int] = []
+    elsewhere: dict[int, list[int]] = {}
+    for event, (own, outer) in enumerate(around):
+        parent = int(recording.events["parent"][event])
+        shown_in.append(max(own, shown_in[parent] if parent >= 0 else 0))
+        if own != outer and own < shown_in[event]:
+            elsewhere.setdefault(own, []).append(event)
+    events = recording.find(stage=1)["event"].tolist()
+    expected = {"stages": stages, "elsewhere": elsewhere, "within": 1, "events": events}
+    node_tests("player_within", tmp_path, "player", **packed_for_node(recording), expected=expected)
 
 
 def packed_for_node(recording) -> dict:

@@ -61,7 +61,7 @@ function slowestStage(run, guide) {
   const timed = guide.stages.filter((row) => row.stage !== null && row.milliseconds !== null);
   if (!timed.length) return null;
   const stage = timed.reduce((best, row) => (row.milliseconds > best.milliseconds ? row : best));
-  const event = run.home.indexOf(stage.stage);
+  const event = run.stage.indexOf(stage.stage);
   return event < 0 ? null : { title: "Longest stage", text: `${stage.stage} ${stage.name}, ${formatMilliseconds(stage.milliseconds)} of its own`, event };
 }
 

@@ -44,7 +44,7 @@ function outlinePanel(actions) {
   /** Offer what this recording has. */
   function offer(run, guide, chosen) {
     const options = (entries, every) => [["", every], ...entries].map(([value, text]) => h("option", { value }, visible(text)));
-    const stages = guide.stages.filter((row) => row.stage !== null && run.home.includes(row.stage));
+    const stages = guide.stages.filter((row) => row.stage !== null && run.stage.includes(row.stage));
     replaceChildren(filters.stage, options(stages.map((row) => [row.stage, `${row.stage} ${row.name}`]), "all stages"));
     const kept = run.steps.filter((row) => row.kept).map((row) => [`${row.generation}.${row.step}`, stepName(run, row.generation, row.step)]);
     replaceChildren(filters.step, options(kept.length ? [["none", "outside generation"], ...kept] : [], "all steps"));
@@ -96,16 +96,18 @@ function drawTreeRow({ node, depth, open, expandable, place, of, run, mark }) {
 }
 
 function nodeContent(run, node) {
-  const draw = { stage: stageContent, step: stepContent, fold: foldContent, event: eventContent, portal: portalContent, absent: absentContent, unobserved: unobservedContent, summaries: summariesContent, summary: summaryContent };
+  const draw = { stage: stageContent, step: stepContent, fold: foldContent, event: eventContent, portal: portalContent, elsewhere: elsewhereContent, absent: absentContent, unobserved: unobservedContent, summaries: summariesContent, summary: summaryContent };
   return draw[node.kind](run, node);
 }
 
-function stageContent(run, { stage, name, count, landmarks, milliseconds }) {
+function stageContent(run, { stage, name, count, elsewhere, landmarks, milliseconds }) {
+  const events = [formatNumber(count), h("span", { class: "unit" }, count === 1 ? " event" : " events")];
+  const own = milliseconds === null || milliseconds === undefined ? "" : ` · own ${formatMilliseconds(milliseconds)}`;
   return [
     h("span", { class: "stage-colour", style: { "--stage": `var(--stage-${stage})` } }),
     h("strong", { class: "name", title: name }, stage ? `${stage} ${name}` : name),
     h("span", { class: "aside", title: `${landmarks ?? "no"} landmarks observed; its own time: that of its calls, without what they spend in a later stage, so that a call below may have taken longer` },
-      count ? [formatNumber(count), h("span", { class: "unit" }, count === 1 ? " event" : " events"), milliseconds === null || milliseconds === undefined ? "" : ` · own ${formatMilliseconds(milliseconds)}`] : "not observed"),
+      count ? [events, own] : elsewhere.length ? [`in ${homesText(run, elsewhere)}`, own] : "not observed"),
   ];
 }
 
@@ -145,6 +147,15 @@ function portalContent(run, { event }) {
   ];
 }
 
+/** "stage 5", or "stages 4, 5": where these calls are shown. */
+function homesText(run, events) {
+  const homes = [...new Set(events.map((event) => run.home[event]))].sort((one, other) => one - other);
+  return `${homes.length === 1 ? "stage" : "stages"} ${homes.join(", ")}`;
+}
+
+const elsewhereContent = (run, { events }) => [
+  h("span", { class: "name muted" }, `${formatNumber(events.length)} ${events.length === 1 ? "call" : "calls"} from within ${homesText(run, events)}`),
+];
 const absentContent = (run, { rows }) => [h("span", { class: "name muted" }, `${rows.length} ${rows.length === 1 ? "landmark" : "landmarks"} not observed`)];
 const unobservedContent = (run, { status }) => [
   dataText(status.id, { class: "name muted" }),
@@ -203,10 +214,10 @@ const drawLineRow = ({ found, run }) => ({
 const drawFoundEvent = ({ event, run }) => ({
   attributes: { class: "found" },
   children: [
-    h("span", { class: "stage-colour", style: { "--stage": `var(--stage-${run.home[event]})` } }),
+    h("span", { class: "stage-colour", style: { "--stage": `var(--stage-${run.stage[event]})` } }),
     nameText(eventName(run, event), `${functionOf(run, event).qualname}\n${stackOf(run, event).map((one) => eventName(run, one)).join(" › ")}`),
     run.events.path[event] >= 0 ? null : run.moduleAround[event] >= 0 ? dataText(run.paths[run.moduleAround[event]].replace(/^model\./, ""), { class: "muted" }) : tellingText(run, event),
-    h("span", { class: "aside", title: `event ${event}, stage ${run.home[event]}` }, stepText(run, event) || `event ${formatNumber(event)}`),
+    h("span", { class: "aside", title: `event ${event}, stage ${run.stage[event]}` }, stepText(run, event) || `event ${formatNumber(event)}`),
   ],
 });
 

@@ -1,7 +1,7 @@
 // The outline as a tree: stages, then calls as they nest; equal neighbours fold into one node with a count. Pure.
 //
 // Every event has one place: below its stage's heading, within the call that made it. Where a call belongs to a later
-// stage, its caller has a link to it instead.
+// stage, its caller has a link to it instead; where it belongs to an earlier one, that one's heading has the link.
 
 const LEAST_FOLD = 4; // equal neighbours
 const LONGEST_BLOCK = 8; // events that repeat together: get_slice, rename, place, get_slice, rename, place, …
@@ -85,7 +85,7 @@ function makeOutline(run, guide, included = null) {
       const callees = (run.callees.get(parent.event) ?? []).filter(isIn);
       parent.children = arrange(callees, run.events.step[parent.event] >= 0, parent.event);
     } else if (parent.kind === "stage") parent.children = stageChildren(parent);
-    else if (parent.kind === "absent" || parent.kind === "summaries") parent.children = parent.rows;
+    else if (["absent", "summaries", "elsewhere"].includes(parent.kind)) parent.children = parent.rows;
     else parent.children = [];
     parent.place = new Map();
     for (const child of parent.children) {
@@ -105,6 +105,10 @@ function makeOutline(run, guide, included = null) {
 
   function stageChildren(parent) {
     const list = arrange(parent.segments, false, null);
+    if (parent.elsewhere.length) {
+      const links = parent.elsewhere.map((event) => node(`to${event}`, "portal", { event, key: eventKey(event) }));
+      list.push(node(`elsewhere${parent.stage}`, "elsewhere", { events: parent.elsewhere, rows: fold(links) }));
+    }
     if (parent.summaries.length) {
       const rows = parent.summaries.map((row) =>
         node(`summary${row.generation}.${row.step}`, "summary", { row, children: [] }));
@@ -130,6 +134,7 @@ function makeOutline(run, guide, included = null) {
       if (!segments.has(home)) segments.set(home, []);
       segments.get(home).push(event);
     }
+    const elsewhere = included ? new Map() : callsElsewhere(run);
     const absent = unobservedLandmarks(run, guide);
     const stages = guide.stages.filter((row) => row.stage !== null);
     if (segments.has(0)) stages.unshift({ stage: 0, name: "outside the call path" });
@@ -141,6 +146,7 @@ function makeOutline(run, guide, included = null) {
           event: segments.get(row.stage)?.[0] ?? -1,
           count: counts.get(row.stage) ?? 0,
           segments: segments.get(row.stage) ?? [],
+          elsewhere: elsewhere.get(row.stage) ?? [],
           absent: included ? [] : (absent.get(row.stage) ?? []),
           summaries: included || row.stage !== 7 ? [] : run.steps.filter((step) => !step.kept),
         }));
@@ -191,8 +197,8 @@ function makeOutline(run, guide, included = null) {
 
 function hasChildren(run, node, isIn) {
   if (node.kind === "event") return (run.callees.get(node.event) ?? []).some(isIn);
-  if (node.kind === "stage") return node.segments.length + node.absent.length + node.summaries.length > 0;
-  return node.kind === "fold" || node.kind === "step" || node.kind === "absent" || node.kind === "summaries";
+  if (node.kind === "stage") return node.segments.length + node.elsewhere.length + node.absent.length + node.summaries.length > 0;
+  return ["fold", "step", "absent", "summaries", "elsewhere"].includes(node.kind);
 }
 
 /** Events in runs of the same generation step; a call outside of generation stands alone. */
@@ -230,6 +236,19 @@ function tensorSignatures(run) {
       const { name, shape, dtype, device } = run.specs[index];
       return `${name}${shape}${dtype}${device}`;
     }).join(";"));
+}
+
+/** By stage: its calls that the outline shows within a later stage, as those of a load within pipeline(); outermost. */
+function callsElsewhere(run) {
+  const found = new Map();
+  for (let event = 0; event < run.count; event++) {
+    const around = run.events.parent[event];
+    const stage = run.stage[event];
+    if (stage === run.home[event] || (around >= 0 && run.stage[around] === stage)) continue;
+    if (!found.has(stage)) found.set(stage, []);
+    found.get(stage).push(event);
+  }
+  return found;
 }
 
 /** The landmarks that did not run, with the reason, by stage. */

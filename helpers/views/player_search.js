@@ -101,7 +101,7 @@ function filterEvents(run, { stage = "", thread = "", step = "" }) {
   for (let event = 0; event < run.count; event++) {
     const inStep = step === "" || (step === "none" ? run.events.step[event] < 0 :
       run.events.step[event] === number && run.events.generation[event] === generation);
-    const inStage = stage === "" || run.home[event] === Number(stage);
+    const inStage = stage === "" || run.home[event] === Number(stage) || run.stage[event] === Number(stage);
     found[event] = inStep && inStage && (thread === "" || run.events.thread[event] === Number(thread)) ? 1 : 0;
   }
   return found;

@@ -281,7 +281,7 @@ function drawLane(context, run, lane, at, width, style) {
     const from = Math.max(at(start[event]), drawnTo[level], 0);
     if (from > width) continue;
     const until = Math.min(width, Math.max(to, from + 0.7));
-    context.fillStyle = colours[run.home[event]];
+    context.fillStyle = colours[run.stage[event]];
     context.fillRect(from, lane.top + level * LEVEL_HEIGHT, Math.max(0.7, until - from - (until - from > 4 ? 0.8 : 0)), height - 0.6);
     drawnTo[level] = until;
   }
