@@ -137,13 +137,20 @@ def test_two_recordings_are_told_apart_by_what_differs(recording, tmp_path):
 
     version = f"transformers {recording.environment['transformers']}"
     eager = but(lambda copy: copy.environment.update(models=["LlamaForCausalLM with eager attention"]))
+    other_class = but(lambda copy: copy.environment.update(models=["BertForMaskedLM with sdpa attention"]))
     for other, ours, theirs in (
         (recording, "", ""),
         (eager, ", sdpa attention", ", eager attention"),
+        (other_class, ", LlamaForCausalLM", ", BertForMaskedLM"),
         (but(on_gpu), ", cpu", ", cuda:0"),
         (but(in_bfloat16), ", float32", ", bfloat16"),
     ):
         assert step_through(recording, other).labels == [f"A: {version}{ours}", f"B: {version}{theirs}"]
+    with record() as nothing:
+        pass
+    told = f"{version}, LlamaForCausalLM, sdpa attention, float32, cpu"
+    without = f"{version}, attention not observed, no tensors"
+    assert step_through(recording, nothing).labels == [f"A: {told}", f"B: {without}"]
     older = but(lambda copy: (copy.environment.update(transformers="4.47.1"), in_bfloat16(copy)))
     assert step_through(older, recording).labels == ["transformers 4.47.1, bfloat16", f"{version}, float32"]
     assert step_through(recording).labels == [version]

@@ -112,18 +112,26 @@ def _opened(recording: object) -> Recording:
 
 
 def _labels(recordings: list[Recording]) -> list[str]:
-    """A name for each: its version, and what else tells it apart: attention, dtype, device, the version of torch."""
+    """A name for each: its version, and what else tells it apart: class of model, attention, dtype, device, torch."""
     names = [f"transformers {one.environment.get('transformers', '?')}" for one in recordings]
     told = [
-        (_attention(one), _dtype(one), _device(one), f"torch {one.environment.get('torch', '?')}") for one in recordings
+        (_classes(one), _attention(one), _dtype(one), _device(one), f"torch {one.environment.get('torch', '?')}")
+        for one in recordings
     ]
     different = [place for place, facts in enumerate(zip(*told, strict=True)) if len(set(facts)) > 1]
     labels = [
-        ", ".join([name, *(facts[place] for place in different)]) for name, facts in zip(names, told, strict=True)
+        ", ".join(filter(None, [name, *(facts[place] for place in different)]))
+        for name, facts in zip(names, told, strict=True)
     ]
     if len(recordings) == 1 or len(set(names)) == len(names):
         return labels
     return [f"{letter}: {label}" for letter, label in zip("AB", labels, strict=True)]
+
+
+def _classes(recording: Recording) -> str:
+    """The classes of the models that were called: "LlamaForCausalLM"; empty where none was."""
+    models = recording.environment.get("models", [])
+    return ", ".join(sorted({model.rpartition(" with ")[0] for model in models}))
 
 
 def _attention(recording: Recording) -> str:
