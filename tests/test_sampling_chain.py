@@ -32,7 +32,7 @@ PROMPTS = (
     "In Paris, they speak French. In Rome, they speak Italian. In Paris, they",
     "def add(a, b):\n    return a + b\n\ndef add_three(a, b, c):\n    return",
 )
-QUICK, ALL = 20, 510
+QUICK, ALL = 50, 510
 
 
 def random_settings(count: int, names, seed: int = 20) -> list[dict[str, str]]:
@@ -93,7 +93,6 @@ def test_the_page_agrees_with_the_library(demo, rows, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.in_older_versions
 @pytest.mark.usefixtures("_quick")
 def test_the_page_agrees_with_the_library_on_many_settings(demo, rows, tmp_path):
     settings = random_settings(ALL, sampling.parameter_names())

@@ -85,9 +85,6 @@ TESTS = (
     "test_threads.py",
     "test_recording_file.py",
 )
-OLDEST_ONLY = (
-    "test_sampling_chain.py::test_the_page_agrees_with_the_library_on_many_settings",
-)  # and the installed one
 CHOSEN = "not browser and not gpu and (not slow or in_older_versions)"
 LONG = ("test_forecast_activations.py::test_the_prefill_takes_what_torch_s_allocator_says",)
 
@@ -138,11 +135,11 @@ def main(arguments: list[str]) -> int:
         print(f"error: no pins for {', '.join(unknown)}; there are {', '.join(PINS)}", file=sys.stderr)
         return 2
     tests = ["-m", "pytest", "-q", "-m", CHOSEN, *(str(ROOT / "tests" / name) for name in TESTS)]
+    tests += [f"--deselect=tests/{name}" for name in LONG]
     failed = []
     for version in versions or PINS:
         print(f"transformers {version}", flush=True)
-        left_out = [*LONG, *(OLDEST_ONLY if version != min(PINS) else ())]
-        command = [sys.executable, *(rest if given else [*tests, *(f"--deselect=tests/{name}" for name in left_out)])]
+        command = [sys.executable, *(rest if given else tests)]
         if subprocess.run(command, cwd=ROOT, env=environment(version)).returncode:
             failed.append(version)
     print(f"failed in {', '.join(failed)}" if failed else "no failures")
