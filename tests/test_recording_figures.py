@@ -34,6 +34,15 @@ def test_a_bar_for_each_stage_and_one_for_the_summarised_steps(recording):
     assert "3 later steps, kept as summary rows" in [label.get_text() for label in axes.get_yticklabels()]
 
 
+def test_the_words_beside_the_longest_bar_are_within_the_picture(recording, tmp_path):
+    copy = Recording.load(recording.save(tmp_path / "copy.json.gz"))
+    copy.events["end"] = copy.events["start"] + 1_000_000 * (copy.events["end"] - copy.events["start"])
+    for shown in (copy, recording):
+        figure = figures.stage_figure(shown)
+        png(figure)  # only then the places are known
+        assert all(text.get_window_extent().x1 < figure.bbox.x1 for text in figure.axes[0].texts)
+
+
 def test_memory_that_was_not_read_is_not_observed(tiny_checkpoint):
     with record("landmarks") as load:
         AutoModelForCausalLM.from_pretrained(tiny_checkpoint)

@@ -23,6 +23,7 @@ MEMORY_COLOURS = {
     "cuda_reserved": ("#8C564B", "--", "CUDA reserved"),
 }
 MEBIBYTE = 2**20
+CHARACTER = 0.012  # the width of one beside a bar, as a share of the axes
 
 
 def stage_figure(recording: Recording, title: str = "Where the time of the call goes") -> Figure:
@@ -33,12 +34,14 @@ def stage_figure(recording: Recording, title: str = "Where the time of the call 
         figure = new_figure(9.2, 4.8)
         axes = figure.add_subplot()
         rows = np.arange(len(stages))
+        words = [_beside(stage) for stage in stages.to_dict("records")]
         axes.barh(rows, times, color=STAGE_COLOUR, height=0.62)
-        axes.set_xlim(0, max(times.max(), 1e-3) * 1.55)  # room for the words beside the bars
+        room = [time / (1 - CHARACTER * (len(text) + 1)) for time, text in zip(times, words, strict=True)]
+        axes.set_xlim(0, max(*room, 1e-3))
         axes.set_yticks(rows, [_name(stage) for stage in stages.to_dict("records")])
         axes.invert_yaxis()
-        for row, stage in enumerate(stages.to_dict("records")):
-            axes.text(times[row] + axes.get_xlim()[1] * 0.01, row, _beside(stage), va="center", fontsize=9.5, color=INK)
+        for row, text in enumerate(words):
+            axes.text(times[row] + axes.get_xlim()[1] * 0.01, row, text, va="center", fontsize=9.5, color=INK)
         axes.set_xlabel("milliseconds in the stage itself, without the stages inside it; recording included")
         axes.set_title(title)
         axes.tick_params(axis="y", length=0)
