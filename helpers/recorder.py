@@ -239,7 +239,7 @@ class Recorder(AbstractContextManager):
         hooks = {
             "gen.sample": (sampling.decoding_begins, sampling.decoding_ends),
             "smp.processors": (sampling.chain_begins, sampling.chain_ends),
-            "smp.stop": (sampling.token_chosen, None),
+            "smp.stop": (sampling.token_chosen, sampling.criteria_asked),
         }
         for code, own in watches.codes(hooks):
             probe.tell(code, *own)

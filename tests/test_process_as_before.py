@@ -307,6 +307,53 @@ def test_no_tensor_is_kept_alive(model, tokenizer):
     assert not any(isinstance(held, torch.Tensor) for held in vars(recording).values())
 
 
+def logits_alive_at_each_forward(model, tokenizer):
+    """How many tensors of logits are alive when each forward pass of a generate() begins."""
+    references, alive = [], []
+    handles = [
+        model.lm_head.register_forward_hook(lambda module, args, output: references.append(weakref.ref(output))),
+        model.register_forward_pre_hook(
+            lambda module, args: alive.append(sum(reference() is not None for reference in references))
+        ),
+    ]
+    generate(model, tokenizer)
+    for handle in handles:
+        handle.remove()
+    return alive
+
+
+@pytest.mark.parametrize("steps", [2, None])
+@pytest.mark.parametrize("zoom", [("landmarks",), ("modules", "memory"), ("sampling",), EVERYTHING], ids="+".join)
+def test_the_logits_of_a_step_live_no_longer_than_without_a_recording(model, tokenizer, zoom, steps):
+    plain = logits_alive_at_each_forward(model, tokenizer)
+    with record(*zoom, steps=steps):
+        recorded = logits_alive_at_each_forward(model, tokenizer)
+    assert len(plain) == NEW_TOKENS
+    assert recorded == plain
+
+
+def test_a_tracer_that_reads_the_variables_of_the_decoding_loop_sees_them_all(model, tokenizer):
+    plain = generate(model, tokenizer)
+    seen = []
+
+    def tracer(frame, event, _):
+        if frame.f_code.co_qualname == "GenerationMixin._sample":
+            seen.append(set(frame.f_locals) >= {"input_ids", "model_kwargs"})
+            return tracer
+        return None
+
+    before = sys.gettrace()
+    with record("sampling"):
+        sys.settrace(tracer)
+        try:
+            recorded = generate(model, tokenizer)
+        finally:
+            sys.settrace(before)
+    assert torch.equal(recorded, plain)
+    assert seen
+    assert all(seen)
+
+
 # recordings inside recordings ----------------------------------------------------------------------------------------
 
 

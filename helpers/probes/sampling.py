@@ -56,11 +56,12 @@ class _Chain:
 class _Decoding:
     """One `_sample` loop, while it runs: how it chooses, and the row that waits for its token."""
 
-    __slots__ = ("chosen_by", "waiting")
+    __slots__ = ("chosen_by", "ended", "waiting")
 
     def __init__(self) -> None:
         self.chosen_by: str | None = None
         self.waiting: list[SampleRow] | None = None
+        self.ended = False  # whether the first sequence is complete
 
 
 class SamplingProbe:
@@ -152,10 +153,18 @@ class SamplingProbe:
         decodings = self._open("decodings")
         if decodings and decodings[-1].waiting:
             row, decodings[-1].waiting = decodings[-1].waiting, None
-            if _has_ended(frame.f_back):
-                return  # its sequence was complete before: padding was added, nothing was chosen
+            if decodings[-1].ended:
+                return  # padding was added, nothing was chosen
             token = int(frame.f_locals["input_ids"][0, -1])
             row[0] = row[0]._replace(token=token, chosen_by=decodings[-1].chosen_by)
+
+    @_noting
+    @outside_dispatch_modes
+    def criteria_asked(self, value: object) -> None:
+        """StoppingCriteriaList.__call__ returned which sequences are complete."""
+        decodings = self._open("decodings")
+        if decodings and isinstance(value, torch.Tensor) and value.ndim == 1:
+            decodings[-1].ended = decodings[-1].ended or bool(value[0])
 
     def _add_rows(self, chain: _Chain) -> None:
         step = (self._tracker.generation, self._tracker.step)
@@ -174,12 +183,6 @@ class SamplingProbe:
         decodings = self._open("decodings")
         if decodings and len(chain.scores) == len(chain.members) + 1:
             decodings[-1].waiting = self._rows[-1]
-
-
-def _has_ended(decoding: types.FrameType | None) -> bool:
-    """Whether the first sequence was complete before this step of the decoding loop."""
-    unfinished = decoding.f_locals.get("unfinished_sequences") if decoding is not None else None
-    return isinstance(unfinished, torch.Tensor) and unfinished.ndim == 1 and not bool(unfinished[0])
 
 
 def _read(scores: torch.Tensor) -> _Scores:

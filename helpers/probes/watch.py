@@ -6,10 +6,11 @@ import functools
 import itertools
 import operator
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from ..events import BUILTIN, CALL, NOT_OBSERVED
+from .read_locals import of_frame
 from .redact import Word, is_given_a_word
 
 if TYPE_CHECKING:
@@ -169,14 +170,17 @@ def call_reader(code: types.CodeType, function: int, describer: Describer) -> Ca
 
 
 def builtin_reader(
-    function: int, local_names: dict[str, str], describer: Describer
+    function: int,
+    local_names: dict[str, str],
+    describer: Describer,
+    locals_of: Callable[[types.FrameType], Mapping[str, object]] = of_frame,
 ) -> Callable[[types.FrameType], Seen]:
     """Reads the arguments of a builtin from its caller's locals (`local_names`: local to argument name; `**` opens a
     dictionary), since neither profile events nor monitoring give them."""
     description = describer.description
 
     def read(frame: types.FrameType) -> Seen:
-        values = frame.f_locals
+        values = locals_of(frame)
         names: list[str] = []
         given: list[object] = []
         for local, name in local_names.items():

@@ -19,6 +19,7 @@ from .lines import LineProbe
 from .loading import LoadingProbe
 from .offload import offload_watch
 from .packages import CallFinder, is_computation
+from .read_locals import LoopLocals, of_frame
 from .redact import text
 from .steps import StepTracker
 from .watch import BuiltinWatch, Watch, builtin_reader, call_reader
@@ -44,6 +45,8 @@ class Watches:
         self._zoom = zoom
         self._functions = functions
         self._describer = describer
+        self._loop_locals = LoopLocals()
+        self._loop = [code for code, _ in self.codes({"gen.sample": (None, None)})]
         for resolution in resolutions:
             self._add_landmark(resolution)
         if "modules" in zoom:
@@ -69,12 +72,10 @@ class Watches:
         samples = not landmark.repeats_within_a_step
         if resolution.callers:
             function = self._functions.of_builtin(resolution.target)
-            self.builtins.extend(
-                BuiltinWatch(
-                    resolution.function, code, builtin_reader(function, names, self._describer), samples_memory=samples
-                )
-                for code, names in _distinct(resolution.callers)
-            )
+            for code, names in _distinct(resolution.callers):
+                locals_of = self._loop_locals.read if code in self._loop else of_frame
+                reader = builtin_reader(function, names, self._describer, locals_of)
+                self.builtins.append(BuiltinWatch(resolution.function, code, reader, samples_memory=samples))
         elif resolution.code is not None and self._is_module_call(resolution):
             self._forwards[id(resolution.code)] = samples
         elif resolution.code is not None:
@@ -120,6 +121,12 @@ class Watches:
             watch = self.by_code[id(code)]
             watch.boundary = True
             watch.on_enter, watch.on_exit = hooks
+        forgetting = {
+            "smp.stop": (None, self._loop_locals.token_chosen),
+            "gen.sample": (None, self._loop_locals.loop_ends),
+        }
+        for code, own in self.codes(forgetting):
+            self.by_code[id(code)].add_hooks(*own)
         code = landmark_table.code_of(continuous_batch_method())
         if code is not None:
             watch = self._add(self._call_watch(code) if "calls" in self._zoom else Watch(code))
