@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, pipeline
 
 from helpers import record
 from helpers.views import player
@@ -234,3 +234,18 @@ def test_at_the_zoom_of_calls_the_outline_is_as_deep_as_the_calls(open_player, e
     page.get_by_role("button", name="About").click()
     assert "Recorded: " in page.get_by_role("dialog", name="About this recording").inner_text()
     assert "calls" in page.get_by_role("dialog", name="About this recording").inner_text()
+
+
+def test_a_load_within_pipeline_is_reached_from_the_heading_of_its_stage(open_player, tiny_checkpoint):
+    with record() as recording:
+        pipeline("text-generation", model=str(tiny_checkpoint), device="cpu")
+    page = open_player(player.step_through(recording).to_html())
+    heading = page.locator(".row.node-stage").first
+    assert heading.inner_text().startswith("▸\n1 config resolution\n→ stage 5 · own ")
+    page.get_by_role("tree", name="Outline of the run").focus()
+    for key in ("Home", "ArrowRight", "ArrowRight"):
+        page.keyboard.press(key)
+    assert re.search(r"^▸\n\d+ calls from within stage 5$", page.locator(".row.active").inner_text())
+    for key in ("ArrowRight", "ArrowDown", "Enter"):
+        page.keyboard.press(key)
+    assert counter(page) == int(recording.find(stage=1)["event"].iloc[0])

@@ -107,7 +107,7 @@ function stageContent(run, { stage, name, count, elsewhere, landmarks, milliseco
     h("span", { class: "stage-colour", style: { "--stage": `var(--stage-${stage})` } }),
     h("strong", { class: "name", title: name }, stage ? `${stage} ${name}` : name),
     h("span", { class: "aside", title: `${landmarks ?? "no"} landmarks observed; its own time: that of its calls, without what they spend in a later stage, so that a call below may have taken longer` },
-      count ? [events, own] : elsewhere.length ? [`in ${homesText(run, elsewhere)}`, own] : "not observed"),
+      count ? [events, own] : elsewhere.length ? ["→ ", h("span", { class: "unit" }, "stage "), homesOf(run, elsewhere).join(", "), own] : "not observed"),
   ];
 }
 
@@ -147,15 +147,15 @@ function portalContent(run, { event }) {
   ];
 }
 
-/** "stage 5", or "stages 4, 5": where these calls are shown. */
-function homesText(run, events) {
-  const homes = [...new Set(events.map((event) => run.home[event]))].sort((one, other) => one - other);
-  return `${homes.length === 1 ? "stage" : "stages"} ${homes.join(", ")}`;
+/** The stages where these calls are shown. */
+const homesOf = (run, events) => [...new Set(events.map((event) => run.home[event]))].sort((one, other) => one - other);
+
+function elsewhereContent(run, { events }) {
+  const homes = homesOf(run, events);
+  const calls = `${formatNumber(events.length)} ${events.length === 1 ? "call" : "calls"}`;
+  return [h("span", { class: "name muted" }, `${calls} from within ${homes.length === 1 ? "stage" : "stages"} ${homes.join(", ")}`)];
 }
 
-const elsewhereContent = (run, { events }) => [
-  h("span", { class: "name muted" }, `${formatNumber(events.length)} ${events.length === 1 ? "call" : "calls"} from within ${homesText(run, events)}`),
-];
 const absentContent = (run, { rows }) => [h("span", { class: "name muted" }, `${rows.length} ${rows.length === 1 ? "landmark" : "landmarks"} not observed`)];
 const unobservedContent = (run, { status }) => [
   dataText(status.id, { class: "name muted" }),
