@@ -146,8 +146,10 @@ def test_containers_are_opened_by_their_own_class_not_by_what_a_subclass_says():
 @pytest.mark.parametrize(
     "name",
     [
-        "token", "use_auth_token", "hub_token", "api-token", "Authorization", "api_key", "x-api-key", "aws_secret_key",
-        "client_secret", "password", "headers", "Set-Cookie",
+        "token", "use_auth_token", "hf_token", "hub_token", "api-token", "auth_token", "access_token", "bearer-token",
+        "refreshtoken", "session_token", "auth", "Authorization", "Proxy-Authorization", "api_key", "x-api-key",
+        "AccessKey", "aws_secret_key", "private-key", "secret", "client_secret", "password", "passwd", "headers",
+        "cookie", "cookies", "Set-Cookie", "credential", "credentials", "proxies",
     ],
 )  # fmt: skip
 def test_secret_names_are_redacted_without_a_look(name):
@@ -157,19 +159,32 @@ def test_secret_names_are_redacted_without_a_look(name):
 
 
 def test_names_that_only_look_secret_are_kept():
-    assert values_of(pad_token="</s>", max_new_tokens=3) == {"pad_token": "</s>", "max_new_tokens": 3}
+    plain = {"pad_token": "</s>", "max_new_tokens": 3, "tokenizer_file": "a.json", "secretary": "Ada"}
+    assert values_of(**plain) == plain
 
 
 def test_secrets_in_texts_are_redacted(monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "not-a-usual-token")
-    assert "hf_abcdefghijkl" not in text("see hf_abcdefghijkl here")
+    assert text("see hf_abcdefghijkl here") == f"see {REDACTED} here"
+    assert text("see hf_abcdefghijk here") == "see hf_abcdefghijk here"
     assert text("not-a-usual-token") == REDACTED
     assert text("Bearer abc.def") == REDACTED
     assert text("authorization: bearer abcdefghijklmnop") == f"authorization: {REDACTED}"
+    assert text("bearer abcdefghijklmno") == "bearer abcdefghijklmno"
     assert text("the bearer of news") == "the bearer of news"
     address = "https://example.org/x?X-Amz-Signature=0f3&a=1&token=abc"
     assert text(address) == f"https://example.org/x?{REDACTED}&a=1&{REDACTED}"
-    assert "secret" not in text("https://user:secret@example.org/x")
+    signed = "https://example.org/x?Signature=0f3&sig=a%2B&policy=eyJ&access_token=abc&Key-Pair-Id=K1"
+    assert text(signed) == f"https://example.org/x?{'&'.join([REDACTED] * 4)}&Key-Pair-Id=K1"
+    assert text("https://user:secret@example.org/x") == f"https://{REDACTED}@example.org/x"
+
+
+@pytest.mark.parametrize("variable", ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACEHUB_API_TOKEN"])
+def test_a_secret_of_the_environment_is_redacted_where_it_is_long_enough(monkeypatch, variable):
+    monkeypatch.setenv(variable, "sixsix")
+    assert text("a sixsix b") == f"a {REDACTED} b"
+    monkeypatch.setenv(variable, "five5")
+    assert text("a five5 b") == "a five5 b"
 
 
 def test_the_home_directory_is_shortened():
@@ -179,6 +194,8 @@ def test_the_home_directory_is_shortened():
 def test_a_cache_folder_of_the_readers_own_is_shortened(monkeypatch, tmp_path):
     monkeypatch.setenv("TRACE_CACHE", str(tmp_path))
     assert text(str(tmp_path / "checkpoints")) == os.path.join("$TRACE_CACHE", "checkpoints")
+    monkeypatch.setenv("TRACE_CACHE", os.path.join("~", "kept"))
+    assert text(str(Path.home() / "kept" / "x")) == os.path.join("$TRACE_CACHE", "x")
 
 
 def test_a_short_or_relative_setting_is_not_found_in_every_text(monkeypatch, tmp_path):

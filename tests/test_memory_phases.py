@@ -32,25 +32,41 @@ def test_the_bytes_are_those_of_the_last_sample_of_a_phase(recording):
 
 
 def test_a_peak_that_did_not_rise_is_no_peak_of_its_phase(recording):
-    """As on a GPU where the load has the peak, and the decode steps a little more than the prefill."""
-    on_gpu = copy.copy(recording)
-    on_gpu.memory_series = dict(recording.memory_series)
-    ends = recording.memory_phases()  # of the real one: which samples count
-    assert len(ends) == 4
-    peak = torch.full((len(recording.memory_series["time"]),), NOT_OBSERVED).numpy()
-    load = _last_sample(recording, "model.from_pretrained")
-    prefill, decode = recording.step_rows["memory"][[0, -1]]
-    peak[load:] = 900
-    peak[decode:] = 950
-    for name in ("cuda_allocated", "cuda_reserved"):
-        on_gpu.memory_series[name] = peak - 100 * (peak > 0)
-    on_gpu.memory_series["cuda_peak"] = peak
-    table = on_gpu.memory_phases().set_index("phase")
+    assert len(recording.memory_phases()) == 4
+    table = _on_gpu(recording, load=900, decode=950).memory_phases().set_index("phase")
     assert table["cuda_peak"].to_dict() == {"load": 900, "pipeline": 900, "prefill": 900, "decode": 950}
     told = {phase: text.partition(":")[0] for phase, text in table["peak_is"].items()}
     earlier = "of an earlier phase"
     assert told == {"load": "of this phase", "pipeline": earlier, "prefill": earlier, "decode": "of this phase"}
-    assert prefill < decode
+
+
+def test_activations_are_what_parameters_and_cache_leave_of_a_peak_that_rose(recording):
+    """Of the decode steps here; the prefill, which did not raise the peak, keeps what its module calls say."""
+    table = _on_gpu(recording, load=900, decode=10**9).memory_phases().set_index("phase")
+    decode = table.loc["decode"]
+    assert decode["activations"] == 10**9 - decode["parameters"] - decode["kv_cache"]
+    assert decode["parameters"] > decode["kv_cache"] > 0
+    assert decode["activations_are"] == "the peak less parameters and KV cache"
+    on_cpu = recording.memory_phases().set_index("phase")
+    for column in ("activations", "activations_are"):
+        assert table[column]["prefill"] == on_cpu[column]["prefill"]
+    small = _on_gpu(recording, load=900, decode=950).memory_phases().set_index("phase")
+    assert small["activations"]["decode"] == 0, "not below, where parameters lie elsewhere"
+
+
+def _on_gpu(recording: Recording, *, load: int, decode: int) -> Recording:
+    """As on a GPU where the load has a peak, the pipeline and the prefill no higher one, and the decode steps have."""
+    on_gpu = copy.copy(recording)
+    on_gpu.memory_series = dict(recording.memory_series)
+    peak = torch.full((len(recording.memory_series["time"]),), NOT_OBSERVED).numpy()
+    prefill, last = recording.step_rows["memory"][[0, -1]]
+    assert prefill < last
+    peak[_last_sample(recording, "model.from_pretrained") :] = load
+    peak[last:] = decode
+    for name in ("cuda_allocated", "cuda_reserved"):
+        on_gpu.memory_series[name] = peak - 100 * (peak > 0)
+    on_gpu.memory_series["cuda_peak"] = peak
+    return on_gpu
 
 
 def _last_sample(recording: Recording, landmark: str) -> int:

@@ -214,16 +214,41 @@ def test_a_secret_met_by_name_is_found_again_without_one():
     secrets.note(SECRET)
     secrets.note({"authorization": f"Bearer {TOKEN}", "x": None, "n": 3})
     assert secrets.hidden(f"a {SECRET} b {TOKEN}") == f"a {redact.REDACTED} b {redact.REDACTED}"
-    assert secrets.hidden(f"cut {SECRET[:9]}…") == f"cut {redact.REDACTED}…"
+    for length in (6, 9, len(SECRET) - 1):
+        assert secrets.hidden(f"cut {SECRET[:length]}…") == f"cut {redact.REDACTED}…"
+    assert secrets.hidden(f"cut {SECRET[:5]}…") == f"cut {SECRET[:5]}…", "too short to tell"
+    assert secrets.hidden(f"not cut: {SECRET[:9]}") == f"not cut: {SECRET[:9]}"
     assert secrets.hidden(5) == 5
     assert not redact.SecretValues()
 
 
 def test_short_values_are_no_secrets_to_be_found_everywhere():
     secrets = redact.SecretValues()
-    secrets.note("x")
+    secrets.note("fives")
     secrets.note(True)
     assert not secrets
+    secrets.note("sixsix")
+    assert secrets
+
+
+@pytest.mark.parametrize(
+    ("file", "arguments", "expected"),
+    [
+        ("transformers/tokenization_utils.py", "self, token", True),
+        ("transformers/models/llama/tokenization_llama.py", "self, *, token=None", True),
+        ("tokenizers/__init__.py", "self, token", True),
+        ("transformers/tokenization_utils.py", "self, text", False),
+        ("transformers/utils/hub.py", "token", False),
+        *(
+            ("transformers/tokenization_utils.py", f"self, token, {name}", False)
+            for name in ("cache_dir", "revision", "local_files_only", "repo_id", "pretrained_model_name_or_path")
+        ),
+    ],
+)
+def test_a_token_is_a_word_in_a_function_of_a_tokenizer_that_asks_no_hub(file, arguments, expected):
+    made = {}
+    exec(compile(f"def function({arguments}): pass", f"/site-packages/{file}", "exec"), made)
+    assert redact.is_given_a_word(made["function"].__code__) is expected
 
 
 def test_a_token_of_a_vocabulary_is_no_secret(home, tiny_checkpoint):
@@ -280,6 +305,17 @@ def test_a_home_that_is_a_link_is_shortened_both_ways(tmp_path, monkeypatch):
     link.symlink_to(real)
     monkeypatch.setenv("HOME", str(link))
     assert redact.text(str(link / "x")) == redact.text(str(real / "x")) == os.path.join("~", "x")
+
+
+@pytest.mark.parametrize(
+    "variable", ["A_TOKEN", "secret", "A_PASSWORD", "A_PASSWD", "A_API_KEY", "A_ACCESS_KEY", "SOME_CREDENTIALS"]
+)
+def test_what_a_page_would_tell_of_the_environment_is_named_by_its_beginning(variable):
+    found = redact.secrets_in("x planted-here x planted-here", {variable: "planted-here"})
+    assert found == ["plante…"]
+    assert redact.secrets_in("x planted-here", {f"{variable}_FILE": "planted-here"}) == []
+    assert redact.secrets_in("elevenchars", {variable: "elevenchars"}) == [], "a word, that many texts may have"
+    assert redact.secrets_in("another text", {variable: "planted-here"}) == []
 
 
 def test_the_result_is_the_same_with_a_token(home):
