@@ -143,7 +143,7 @@ class ModuleReader:
     def _forward_of(self, kind: type[torch.nn.Module]) -> tuple[int, tuple[str, ...], tuple[str, ...]]:
         """The function of a class's forward, the names of its positional inputs, and the first of them."""
         self._on_class(kind)
-        code = code_of(kind.forward)
+        code = code_of(getattr(kind, "forward", None))  # a scripted module's class has none that can be looked up
         if code is None:
             return self._function_of(torch.nn.Module._wrapped_call_impl.__code__), (), ()
         positional = code.co_varnames[1 : code.co_argcount]

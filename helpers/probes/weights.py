@@ -85,7 +85,7 @@ class WeightsProbe:
 
 def _forwards(model: torch.nn.Module) -> Counter[types.CodeType]:
     """How many modules, this one included, have each code of a forward."""
-    codes = (code_of(type(module).forward) for module in model.modules())
+    codes = (code_of(getattr(type(module), "forward", None)) for module in model.modules())
     return Counter(code for code in codes if code is not None)
 
 

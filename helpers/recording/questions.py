@@ -113,6 +113,9 @@ class Questions:
 
             recording.values(nan_only=True).query("nan_in == 0").head(1)
 
+        A module whose own weights hold NaN is such a one too. In training these often come from the backward pass,
+        which is not read: torch.autograd.set_detect_anomaly(True) names the operation there that made them.
+
         Zoom: values. Raises RecordingError when that was not recorded, no module has that path, or the step was not
         kept in full.
         """
