@@ -62,6 +62,22 @@ def test_attention_leaves_the_future_white_and_writes_the_shares():
     assert png(figure).startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize(
+    ("weights", "tokens"), [(np.zeros((0, 2, 2)), "ab"), (np.eye(2), "ab"), (np.eye(2)[None], "a")]
+)
+def test_shares_that_are_no_squares_are_refused(weights, tokens):
+    with pytest.raises(ValueError, match=r"\(heads, positions, positions\).*not \("):
+        forward_figures.attention_figure(weights, list(tokens), ["head"] * len(weights), "title")
+
+
+def test_the_axis_of_one_layer_and_of_one_step_has_whole_numbers():
+    layer = forward_figures.layer_figure([1.0], "difference", "title")
+    step = generation_figures.step_time_figure({"one": [3.0]})
+    for figure in (layer, step):
+        png(figure)  # only then the ticks are known
+        assert [place for place in figure.axes[0].get_xticks() if abs(place) < 0.5] == [0]
+
+
 def test_layers_are_drawn_with_their_limit_and_zeros_apart():
     axes = forward_figures.layer_figure([0.0, 1e-6, 2e-6], "difference", "title", limit=1e-3).axes[0]
     curve, zeros, limit = axes.lines
@@ -72,6 +88,8 @@ def test_layers_are_drawn_with_their_limit_and_zeros_apart():
     for values in ([0.0, 0.0], [1.0, -1.0]):
         with pytest.raises(ValueError, match="logarithmic scale"):
             forward_figures.layer_figure(values, "difference", "title")
+    with pytest.raises(ValueError, match="that of layer 1 is nan"):
+        forward_figures.layer_figure([1.0, np.nan], "difference", "title")
 
 
 def test_the_cache_is_a_line_and_points_on_it(recording):
@@ -83,6 +101,8 @@ def test_the_cache_is_a_line_and_points_on_it(recording):
     assert np.allclose(points.get_ydata(), slope * points.get_xdata())
     with pytest.raises(ValueError, match="use_cache=True"):
         generation_figures.cache_figure(steps.assign(kv_bytes=0), per_position)
+    with pytest.raises(ValueError, match="use_cache=True"):
+        generation_figures.cache_figure(steps.head(0), per_position)
 
 
 def test_step_times_are_one_line_per_run():
@@ -107,3 +127,5 @@ def test_spans_are_nested_as_the_calls_were(recording):
     assert "GenerationMixin.generate (depth 2)" in call_figures.span_description(recording, landmarks)
     with pytest.raises(RecordingError, match=r"pipe\.factory is not observed"):
         call_figures.span_figure(recording, ["pipe.factory"], "title")
+    with pytest.raises(RecordingError, match="give the landmarks"):
+        call_figures.span_figure(recording, [], "title")

@@ -4,8 +4,9 @@ import pandas as pd
 import pytest
 import torch
 
-from helpers import placement, record
+from helpers import Recording, placement, record
 from helpers.events import RecordingError
+from helpers.process_group import BEGAN
 from helpers.views import placement_figures
 from helpers.views.pictures import png
 
@@ -58,6 +59,18 @@ def test_a_recording_that_moved_nothing_has_no_figure():
         torch.nn.Linear(2, 2)(torch.zeros(1, 2))
     with pytest.raises(RecordingError, match="No hook moved weights"):
         placement_figures.transfer_figure(nothing)
+
+
+def test_lanes_of_ranks_need_a_recording_of_ranks_with_that_step(offloaded, tmp_path):
+    copies = [Recording.load(offloaded[1].save(tmp_path / f"{rank}.json.gz")) for rank in (0, 1)]
+    for rank, copy in enumerate(copies):
+        copy.environment |= {"rank": rank, "world_size": 2, BEGAN: rank}
+    merged = Recording.merge(copies)
+    for asked in (placement_figures.rank_figure, placement_figures.rank_description):
+        with pytest.raises(RecordingError, match=r"of one process: give Recording\.merge"):
+            asked(offloaded[1])
+        with pytest.raises(RecordingError, match="no decoder layer in step 0"):
+            asked(merged)
 
 
 class TwoRanks:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import matplotlib
 from matplotlib.figure import Figure
 
+from helpers.events import RecordingError
 from helpers.queries.recorded_calls import call_of
 from helpers.recording.recording import Recording
 from helpers.views.pictures import FONTS, MUTED, STYLE, label, new_figure
@@ -20,8 +21,10 @@ def span_figure(recording: Recording, landmarks: Sequence[str], title: str) -> F
     """One row per landmark: its first call as a bar from its start to its end, in milliseconds of the first one.
 
     The colour, and the indentation of the name, say how many of the others it runs in. Raises RecordingError for a
-    landmark that did not run.
+    landmark that did not run, and without landmarks.
     """
+    if not landmarks:
+        raise RecordingError("span_figure draws calls: give the landmarks whose first calls it is to show.")
     spans = _spans(recording, landmarks)
     began = min(start for _, start, _, _ in spans)
     with matplotlib.rc_context(STYLE):

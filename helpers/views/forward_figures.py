@@ -155,9 +155,14 @@ def attention_figure(weights: np.ndarray, tokens: Sequence[str], titles: Sequenc
     """One square per head: how much each position (row) takes from each (column); what is masked is left white.
 
     `weights`: the shares, (heads, positions, positions), each row with the sum 1. `tokens`: texts of the positions.
-    `titles`: one for each head.
+    `titles`: one for each head. Raises ValueError for no head, and for shares that are not one square per head.
     """
     weights = np.asarray(weights, dtype=float)
+    if weights.ndim != 3 or not weights.size or weights.shape[1:] != (len(tokens), len(tokens)):
+        raise ValueError(
+            f"attention_figure draws shares of shape (heads, positions, positions) with a text for each position, not "
+            f"{weights.shape} with {len(tokens)} texts."
+        )
     future = np.triu(np.ones(weights.shape[1:], dtype=bool), k=1)
     with matplotlib.rc_context(STYLE):
         figure = new_figure(3.1 * len(weights) + 1.2, 4.6)
@@ -187,9 +192,12 @@ def layer_figure(values: Sequence[float], ylabel: str, title: str, limit: float 
     """A number of each layer, on a logarithmic scale; `limit` is drawn as a dashed line.
 
     Zeros have no place on that scale: they stand at its lower edge, as hollow points. Raises ValueError for a number
-    below zero and where all are zero and there is no limit.
+    below zero, for NaN and infinity, and where all are zero and there is no limit.
     """
     values = np.asarray(values, dtype=float)
+    wrong = np.flatnonzero(~np.isfinite(values))
+    if len(wrong):
+        raise ValueError(f"layer_figure draws numbers: that of layer {wrong[0]} is {values[wrong[0]]}.")
     above = values[values > 0]
     if (values < 0).any() or not (len(above) or limit):
         raise ValueError("layer_figure draws numbers on a logarithmic scale: give some above zero, and none below.")
@@ -207,7 +215,7 @@ def layer_figure(values: Sequence[float], ylabel: str, title: str, limit: float 
             axes.axhline(limit, color=LIMIT_COLOUR, linestyle="--", linewidth=1.4, label=f"tolerance {limit:g}")
         if axes.get_legend_handles_labels()[0]:
             figure.legend(loc="outside lower center", ncols=2, frameon=False)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.set_xlabel("decoder layer")
         axes.set_ylabel(ylabel)
         axes.set_title(title)

@@ -26,7 +26,7 @@ def cache_figure(
     `steps`: `Recording.steps()` of one generation with a cache. Raises ValueError where the cache was not observed.
     """
     positions, measured = steps["kv_tokens"], steps["kv_bytes"]
-    if positions.isna().any() or measured.isna().any() or not (measured > 0).all():
+    if steps.empty or positions.isna().any() or measured.isna().any() or not (measured > 0).all():
         raise ValueError("No KV cache was observed in these steps: record a generation with use_cache=True.")
     with matplotlib.rc_context(STYLE):
         figure = new_figure(8.6, 3.6)
@@ -63,7 +63,7 @@ def step_time_figure(
             text = label(name)
             axes.plot(range(len(times)), list(times), marker=marker, linestyle=dashes, color=colour, label=text)
         axes.set_ylim(0, None)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.set_xlabel("step (0 is the prefill)")
         axes.set_ylabel("milliseconds, recording included")
         axes.set_title(title)

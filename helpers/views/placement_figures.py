@@ -128,7 +128,8 @@ def rank_figure(
 ) -> Figure:
     """One lane per rank over the time of a generation step: the decoder layers, and in them the collectives (dark).
 
-    `recording`: a merged one, with modules. Milliseconds since the step began in the first rank.
+    `recording`: a merged one, with modules. Milliseconds since the step began in the first rank. Raises RecordingError
+    for a recording of one process, and for a step that it does not have.
     """
     layers, collectives = _lanes(recording, step)
     ranks = sorted(set(layers["rank"]))
@@ -168,9 +169,15 @@ def rank_description(recording: Recording, step: int = 0) -> str:
 def _lanes(recording: Recording, step: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(decoder layers, collectives within them) of a step, by rank; of several generations of the first with it."""
     events = pd.DataFrame(recording.to_frame())
+    if "rank" not in events:
+        raise RecordingError("This recording is of one process: give Recording.merge([…]), with one of each rank.")
     own = events[events["step"] == step]
     own = own[own["generation"] == own["generation"].min()]
     layers = own[own["path"].str.fullmatch(r".*\.\d+")]
+    if layers.empty:
+        raise RecordingError(
+            f"There is no decoder layer in step {step}: record generate() with modules, and that step in full."
+        )
     collectives = own[own["function"].str.contains("torch.distributed") & (own["kind"] == "call")]
     # Each rank by its own layers: one may be in its first while another has not recorded the end of the embedding's.
     spans = layers.groupby("rank").agg(first=("start", "min"), last=("end", "max"))
