@@ -62,7 +62,8 @@ def record(
 
     `zoom`: any of "landmarks" (always recorded), "calls" (every Python call in transformers, accelerate, safetensors,
     huggingface_hub and tokenizers), "modules", "functions" (what computes outside modules: the attention function that
-    ran, RoPE, masks, `Cache.update`, logits processors of transformers, in any architecture), "lines" and "memory";
+    ran, from transformers 5.1 on one of your own too, RoPE, masks, `Cache.update`, logits processors of transformers,
+    in any architecture), "lines" and "memory";
     by default landmarks, modules and memory. `steps`: how many generation steps of each generate() call are kept in
     full (the prefill is the first); each later one is a summary row. None keeps all. `lines`: the functions whose lines
     are recorded with what each changed, as landmark ids or "module:qualname"; with the zoom "lines" alone those in
@@ -212,6 +213,7 @@ class Recorder(AbstractContextManager):
             finder,
             self._line_probe,
         )
+        watches.watch_attention(probe.add)
         if "modules" in self._zoom:
             self._module_reader = ModuleReader(
                 self._describer,

@@ -137,6 +137,33 @@ def test_every_logits_processor_then_softmax_and_the_draw(recording, sizes, step
     assert calls_of(recording, "smp.argmax", step=step) == []
 
 
+def attention_of_the_readers_own(module, query, key, value, attention_mask, scaling=None, **_):
+    groups = query.shape[1] // key.shape[1]
+    key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    mixed = torch.nn.functional.scaled_dot_product_attention(query, key, value, attention_mask, scale=scaling)
+    return mixed.transpose(1, 2).contiguous(), None
+
+
+@pytest.mark.skipif(
+    not hasattr(getattr(transformers, "AttentionInterface", None), "get_interface"),
+    reason="before 5.1 no function gives a model its attention function",
+)
+@pytest.mark.parametrize("zoom", ["functions", "calls"])
+def test_an_attention_function_of_the_readers_own_is_seen(tiny_checkpoint, sizes, zoom):
+    transformers.AttentionInterface.register("readers_own", attention_of_the_readers_own)
+    transformers.AttentionMaskInterface.register("readers_own", transformers.masking_utils.sdpa_mask)
+    model = AutoModelForCausalLM.from_pretrained(tiny_checkpoint, attn_implementation="readers_own")
+    recording = recorded(model, zoom, "modules", do_sample=False)
+    for step in range(NEW_TOKENS):
+        own = rows(recording, "attention_of_the_readers_own", step)
+        assert len(own) == sizes["layers"]
+        new, seen = (PROMPT.shape[1], PROMPT.shape[1]) if step == 0 else (1, PROMPT.shape[1] + step)
+        for event in own["event"]:
+            given = shapes(recording, event)
+            assert given["query"] == (1, sizes["heads"], new, sizes["size"])
+            assert given["key"] == (1, sizes["pairs"], seen, sizes["size"])
+
+
 def test_greedy_takes_the_argmax_and_draws_nothing(model, sizes):
     recording = recorded(model, "functions", do_sample=False)
     for step in range(NEW_TOKENS):

@@ -141,6 +141,22 @@ class Watches:
             if code is not None and id(code) in self._forwards:
                 yield self._call_watch(code, samples_memory=self._forwards[id(code)], accepts=_is_inherited)
 
+    def watch_attention(self, add: Callable[[Watch], None]) -> None:
+        """With the zooms functions and calls `add` gets a watch on the attention function that a model asks for: it may
+        be the reader's own."""
+        if not self._zoom & {"calls", "functions"}:
+            return
+        asked_for: dict[int, types.CodeType] = {}
+
+        def function_given(function: object) -> None:
+            code = landmark_table.code_of(function)
+            if code is not None and id(code) not in asked_for:
+                asked_for[id(code)] = code
+                add(self._call_watch(code))
+
+        for code, hooks in self.codes({"fwd.attn_table": (None, function_given)}):
+            self.by_code[id(code)].add_hooks(*hooks)
+
     def hook_the_load(self, ledger: LoadingProbe, model_loaded: Callable[[object], None]) -> None:
         """Tell the loading ledger, and the memory series, of what the load's landmarks see."""
         hooks = {
