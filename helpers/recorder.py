@@ -75,8 +75,9 @@ def record(
     back; modules come with it).
 
     Of a training step the forward pass is in it, and what gradient checkpointing runs again: there torch leaves the
-    last module calls by an exception of its own (status raised), as soon as it has what it needs. The backward pass
-    itself and the optimizer are no module calls, and not in it.
+    last module calls by an exception of its own (status raised), as soon as it has what it needs. On a GPU that runs in
+    a thread of torch's own, which is not seen before Python 3.12. The backward pass itself and the optimizer are no
+    module calls, and not in it.
 
     What other threads do meanwhile is in it too: each has its name, and each generate() call its number. Before Python
     3.12 only the thread that enters, and those that begin inside the block, are seen. Of other processes that the
