@@ -4,7 +4,6 @@
 // in one of its tensors (a size, a whole shape, a dtype, a device). As Recording.find, with one box for all of it.
 
 const WHOLE_SHAPE = /^[([]\s*(\d+(\s*,\s*\d+)*\s*,?)?\s*[)\]]$/;
-const MOST_SOURCE_LINES = 200;
 const FIRST_FEW = 6;
 
 /** The words of a query; a shape in brackets is one word, blanks in it or not. */
@@ -69,6 +68,7 @@ function matchSources(run, query, included = null) {
   const wanted = query.trim().toLowerCase();
   if (wanted.length < 3) return [];
   const found = [];
+  const ran = linesThatRan(run, included);
   const firstEvent = new Map();
   run.events.function.forEach((index, event) => {
     if (!firstEvent.has(index) && (!included || included[event])) firstEvent.set(index, event);
@@ -78,19 +78,23 @@ function matchSources(run, query, included = null) {
     const text = run.sources[`${of.module}:${of.qualname}`];
     if (!text || !text.toLowerCase().includes(wanted)) continue;
     text.split("\n").forEach((line, place) => {
-      if (found.length < MOST_SOURCE_LINES && line.toLowerCase().includes(wanted)) {
-        found.push({ function: index, line: of.line + place, text: line.trim(), ...whereLineRan(run, index, of.line + place, event, included) });
-      }
+      if (!line.toLowerCase().includes(wanted)) return;
+      const row = ran.get(`${index} ${of.line + place}`) ?? -1;
+      found.push({ function: index, line: of.line + place, text: line.trim(), event: row < 0 ? event : run.lines[row].event, row });
     });
   }
   // Lines that ran come first: they are what this run did.
   return found.sort((one, other) => Number(other.row >= 0) - Number(one.row >= 0));
 }
 
-function whereLineRan(run, index, line, event, included) {
-  const row = run.lines.findIndex((one) =>
-    one.line === line && run.events.function[one.event] === index && (!included || included[one.event]));
-  return row >= 0 ? { event: run.lines[row].event, row } : { event, row: -1 };
+/** Of each recorded line, as "function line", the row of the first time that it ran. */
+function linesThatRan(run, included) {
+  const found = new Map();
+  run.lines.forEach(({ event, line }, row) => {
+    const key = `${run.events.function[event]} ${line}`;
+    if (!found.has(key) && (!included || included[event])) found.set(key, row);
+  });
+  return found;
 }
 
 /** 1 for each event that the filters leave; null when nothing is filtered. */

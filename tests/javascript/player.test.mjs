@@ -226,6 +226,20 @@ test("search finds tensors of the checkpoint and lines that ran", () => {
   assert.equal(searchAll(run, "nothing has this name", null).rows.length, 0);
 });
 
+test("a search for a common word tells all of its lines, those that ran first", () => {
+  const functions = [...new Set(run.events.function)].map((index) => run.functions[index]);
+  const sources = functions.map((of) => run.sources[`${of.module}:${of.qualname}`] ?? "");
+  const everyLine = sources.flatMap((text) => text.split("\n")).filter((line) => line.toLowerCase().includes("self"));
+  const { rows, lines } = searchAll(run, "self", null, new Set(["source lines"]));
+  assert.ok(everyLine.length > 200);
+  assert.equal(lines, everyLine.length);
+  const found = rows.filter((one) => one.kind === "line").map((one) => one.found);
+  assert.equal(found.length, everyLine.length);
+  const ran = found.filter((one) => one.row >= 0);
+  assert.deepEqual(found.slice(0, ran.length), ran);
+  for (const { event, row } of ran) assert.equal(run.lines[row].event, event);
+});
+
 test("a decode step shows what changed against the step before", () => {
   const event = [...run.events.path].findIndex((path, at) => run.paths[path] === "model.layers.0" && run.events.step[at] === 1);
   const flow = flowOf(run, event);
