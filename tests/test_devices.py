@@ -57,6 +57,8 @@ def test_mps_comes_before_the_cpu(cuda_free_memory, monkeypatch):
     monkeypatch.setenv("TRACE_DTYPE", "float64")
     with pytest.raises(DeviceError, match="float64 does not exist on mps"):
         devices.chosen_dtype("mps")
+    monkeypatch.setenv("TRACE_DTYPE", "bfloat16")
+    assert devices.chosen_dtype("mps") is torch.bfloat16
 
 
 @pytest.mark.parametrize(

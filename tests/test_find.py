@@ -41,6 +41,24 @@ def test_every_event_that_matches_is_found_and_no_other(recording):
         assert (event in found) == has_it
 
 
+def test_a_row_tells_what_was_recorded_of_its_event(recording):
+    found = recording.find("model")
+    columns = recording.events
+    for row in found.to_dict("records"):
+        event = row["event"]
+        inputs, outputs = recording.tensors(event)
+        assert (row["inputs"], row["outputs"]) == (", ".join(map(str, inputs)), ", ".join(map(str, outputs)))
+        shown = outputs or inputs
+        assert row["dtype"] == ", ".join(dict.fromkeys(spec.dtype for spec in shown))
+        assert row["device"] == ", ".join(dict.fromkeys(spec.device for spec in shown))
+        assert row["milliseconds"] == pytest.approx((columns["end"][event] - columns["start"][event]) / 1e6)
+        path = columns["path"][event]
+        assert row["path"] == (recording.paths[path] if path != NOT_OBSERVED else "")
+    embedding = recording.find("embed_tokens", step=0).iloc[0]
+    assert (embedding["inputs"][:8], embedding["dtype"]) == ("input (1", "float32")  # the result's, not int64
+    assert "" in set(found["path"])
+
+
 def test_one_size_is_found_in_any_dimension(recording):
     by_size = set(recording.find(shape="384")["event"])
     assert by_size == set(recording.find(shape=384)["event"]) == set(recording.find(shape=np.int64(384))["event"])
@@ -186,12 +204,14 @@ def test_a_dtype_of_the_library_is_named_as_it_is(tiny_checkpoint):
         ({"shape": 1.5}, "give one size"),
         ({"shape": (1, 2.0)}, "give one size"),
         ({"shape": True}, "give one size"),
+        ({"shape": (True, 2)}, "give one size"),
         ({"dtype": 16}, "torch.float16"),
         ({"dtype": torch.device("cpu")}, "torch.float16"),
         ({"device": 0}, "cuda:0"),
         ({"device": torch.zeros(1)}, "cuda:0"),
         ({"stage": 11}, "no such stage.*9 'sampling'"),
         ({"stage": "samplin"}, "no such stage"),
+        ({"stage": True}, "no such stage"),
         ({"step": "0"}, "whole number"),
         ({"step": True}, "whole number"),
         ({"step": 99}, "no step 99"),

@@ -1,5 +1,6 @@
 """Recording.merge: ranks as lanes on one clock, in every table, in the file; what is no whole run is refused."""
 
+import copy
 import gzip
 import json
 import time
@@ -112,6 +113,16 @@ def test_a_memory_sample_stays_with_its_event(ranks, merged):
         assert (merged.ranks["memory_series"][samples] == rank).all()
         own = recording.to_frame()["memory_after"].dropna().astype(int)
         assert list(merged.memory_series["resident"][samples]) == list(recording.memory_series["resident"][own])
+
+
+def test_warnings_and_modules_of_every_rank_stay(ranks):
+    parts = [copy.copy(recording) for recording in ranks]
+    for part, warning in zip(parts, ("blind", "late"), strict=True):
+        part.warnings = [warning]
+    merged = Recording.merge(parts)
+    assert merged.warnings == ["rank 0: blind", "rank 1: late"]
+    assert len(merged.module_rows) == len(merged.paths) > 0
+    assert merged.module_rows == ranks[0].module_rows  # equal ones are kept once
 
 
 def test_find_and_landmarks_tell_of_all_ranks(ranks, merged):

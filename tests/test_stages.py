@@ -5,7 +5,9 @@ import copy
 import numpy as np
 import pandas as pd
 import pytest
+from transformers import AutoModelForCausalLM
 
+from helpers import record
 from helpers.events import NOT_OBSERVED
 from helpers.recording.recording import Recording
 from tests.recorded_call import NEW_TOKENS, recorded_call
@@ -105,3 +107,35 @@ def test_what_did_not_run_in_the_recording_is_told_of_each_landmark(recording):
     assert set(absent["observed"]) & {"", "yes"} == set()
     assert absent[["per_step", "memory", "milliseconds"]].isna().all(axis=None)
     assert list(recording.landmarks(observed_only=True)["landmark"]) == list(table.index[table["calls"] > 0])
+
+
+def test_the_time_of_a_landmark_is_that_of_all_its_calls(recording):
+    table = recording.landmarks().set_index("landmark")
+    calls = recording.find("LlamaForCausalLM.forward")
+    assert table["calls"]["fwd.causal_lm"] == len(calls) == KEPT
+    assert table["milliseconds"]["fwd.causal_lm"] == pytest.approx(calls["milliseconds"].sum())
+
+
+def test_dtype_and_device_are_of_the_result_else_of_what_was_given(recording):
+    table = recording.landmarks(observed_only=True)
+    given_only = table[(table["tensors_in"] != "") & (table["tensors_out"] == "")]
+    assert len(given_only)
+    assert "" not in {*given_only["dtype"], *given_only["device"]}
+
+
+def test_a_landmark_of_a_newer_table_is_left_out(recording):
+    newer = copy.copy(recording)
+    newer.landmark_statuses = [
+        recording.landmark_statuses[0]._replace(id="not.known.here"),
+        *recording.landmark_statuses,
+    ]
+    assert newer.landmarks().equals(recording.landmarks())
+    assert newer.stages().equals(recording.stages())
+
+
+def test_without_the_memory_series_no_stage_has_a_memory(tiny_checkpoint):
+    with record("landmarks") as recording:
+        AutoModelForCausalLM.from_pretrained(str(tiny_checkpoint))
+    table = recording.stages()
+    assert table["calls"].sum() > 0
+    assert table["memory"].isna().all()
