@@ -139,7 +139,7 @@ def _check_ids(ids: list[int], text_config) -> None:
             "the tokenizer and the model do not belong together."
         )
     context = getattr(text_config, "max_position_embeddings", None)
-    if context is not None and len(ids) > context:
+    if context is not None and 0 < context < len(ids):  # XLNet, which has no limit, says -1
         raise SamplingError(
             f"the prompt has {len(ids):,} tokens, but the model's context is {context:,} "
             "(max_position_embeddings in its config): shorten the prompt."

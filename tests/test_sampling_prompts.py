@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from transformers import ByT5Tokenizer, T5Config, T5ForConditionalGeneration
+from transformers import ByT5Tokenizer, T5Config, T5ForConditionalGeneration, XLNetConfig, XLNetLMHeadModel
 
 from helpers import sampling
 from helpers.sampling import SamplingError
@@ -86,6 +86,14 @@ def test_the_context_is_the_longest_prompt(tiny_pair):
     assert len(sampling.next_token_logits(model, tokenizer, [1] * context).input_ids) == context
     with pytest.raises(SamplingError, match=f"{context + 1:,} tokens.*context is {context:,}"):
         sampling.next_token_logits(model, tokenizer, [1] * (context + 1))
+
+
+def test_a_model_without_a_longest_prompt_takes_any(tiny_pair):
+    _, tokenizer = tiny_pair
+    config = XLNetConfig(vocab_size=len(tokenizer), d_model=8, n_layer=1, n_head=2, d_inner=8)
+    assert config.max_position_embeddings == -1
+    model = XLNetLMHeadModel(config).eval()
+    assert sampling.next_token_logits(model, tokenizer, [5, 6, 7]).logits.shape == (len(tokenizer),)
 
 
 def test_token_texts_keep_spaces_and_name_ids_without_a_token(pair):
