@@ -43,6 +43,15 @@ def test_what_is_missing_is_empty_in_print_too():
     ]  # fmt: skip
 
 
+def test_what_a_terminal_would_obey_is_spelled_in_print():
+    names = ["red\x1b[31m", "title\x1b]0;gone\x07", "\u202egpj.exe", "two\r\nlines"]
+    text = str(Table.of({"name": names}))
+    for spelled in ("red\\u001b[31m", "title\\u001b]0;gone\\u0007", "\\u202egpj.exe", "two\\r\\nlines"):
+        assert spelled in text
+    assert all(character == "\n" or character.isprintable() for character in text)
+    assert pretty(Table.of({"name": names})) == text
+
+
 def test_rows_that_have_names_are_printed_with_them():
     assert str(table().set_index("name").T).splitlines()[1].split() == ["milliseconds", "1.5", "2.25"]
     assert "mean" in str(table().describe())
