@@ -155,3 +155,20 @@ def test_hooks_removed_during_the_recording(model, tmp_path):
     assert torch.equal(first, plain)
     assert len(recording.steps()) == 3
     assert recording.warnings == []
+
+
+# what is moved -------------------------------------------------------------------------------------------------------
+
+
+def test_a_transfer_has_all_tensors_of_its_module_and_the_time_of_the_hook():
+    network = torch.nn.Sequential(torch.nn.Linear(4, 6), torch.nn.ReLU())
+    cpu_offload(network, execution_device="cpu")
+    with record() as recording:
+        network(torch.zeros(1, 4))
+    (moved,) = recording.transfers().to_dict("records")
+    assert (moved["path"], moved["tensors"], moved["nbytes"]) == ("0", 2, (4 * 6 + 6) * 4)
+    columns = recording.events
+    took = columns["end"][moved["event"]] - columns["start"][moved["event"]]
+    assert moved["milliseconds"] == pytest.approx(took / 1e6)
+    with pytest.raises(RecordingError, match="no step 3"):
+        recording.transfers(step=3)
