@@ -172,7 +172,7 @@ def main(arguments: list[str] | None = None) -> int:
     if arguments[:1] != ["record"]:  # there stdout, and how it ends, is the script's
         _escape_what_cannot_be_encoded()
     options = _parser().parse_args(arguments)
-    from helpers.checkpoints.error import CheckpointError
+    from helpers.checkpoint_error import CheckpointError
     from helpers.devices import DeviceError
     from helpers.events import RecordingError
     from helpers.forecasting.settings import ForecastError

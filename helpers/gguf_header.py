@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from helpers.checkpoints.error import CheckpointError
+from helpers.checkpoint_error import CheckpointError
 from helpers.safetensors_header import StoredTensor
 
 MAGIC = b"GGUF"

@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from helpers.checkpoints.error import CheckpointError
+from helpers.checkpoint_error import CheckpointError
 
 INDEX = "model.safetensors.index.json"
 SINGLE_FILE = "model.safetensors"

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from helpers.checkpoint_error import CheckpointError
 from helpers.checkpoints import stored, variants
-from helpers.checkpoints.error import CheckpointError
 
 REMEDY = "build it again"
 

@@ -10,7 +10,7 @@ from accelerate import init_empty_weights
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, MistralConfig
 
 from helpers import compat, forecast
-from helpers.checkpoints.error import CheckpointError
+from helpers.checkpoint_error import CheckpointError
 from helpers.devices import DeviceError
 from helpers.forecasting.settings import ForecastError
 from helpers.safetensors_header import read_header, shard_files

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from transformers import AutoConfig, BitsAndBytesConfig
 
 from helpers import forecast
-from helpers.checkpoints.error import CheckpointError
+from helpers.checkpoint_error import CheckpointError
 from helpers.devices import DeviceError
 from helpers.tables import format_bytes
 from tests.recorded_loads import weights_of

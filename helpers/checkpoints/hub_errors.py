@@ -6,7 +6,7 @@ import errno
 import os
 from contextlib import contextmanager
 
-from helpers.checkpoints.error import CheckpointError
+from helpers.checkpoint_error import CheckpointError
 
 NOT_WRITTEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 USE_DEMO = "or unset TRACE_MODEL to use the demo checkpoint"

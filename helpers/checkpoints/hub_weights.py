@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from helpers import safetensors_header
-from helpers.checkpoints.error import CheckpointError
+from helpers.checkpoint_error import CheckpointError
 from helpers.checkpoints.hub_errors import USE_DEMO, plain_hub_errors
 from helpers.folders import nearest_existing
 

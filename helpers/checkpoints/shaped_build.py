@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helpers import article, safetensors_header
-from helpers.checkpoints.error import CheckpointError
+from helpers.checkpoint_error import CheckpointError
 from helpers.forecasting.settings import PROMPT_TOKENS
 from helpers.model_shapes import LLAMA_2_7B
 

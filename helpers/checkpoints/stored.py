@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from helpers.checkpoints.error import CheckpointError
+from helpers.checkpoint_error import CheckpointError
 
 MANIFEST = "manifest.json"
 

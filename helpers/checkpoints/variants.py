@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from helpers import safetensors_header
-from helpers.checkpoints.error import CheckpointError
+from helpers.checkpoint_error import CheckpointError
 
 PICKLE = "pytorch_model.bin"
 

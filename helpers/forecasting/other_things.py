@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from helpers import gguf_header, safetensors_header
-from helpers.checkpoints.error import CheckpointError
+from helpers.checkpoint_error import CheckpointError
 from helpers.tables import format_bytes
 
 ADAPTER = "adapter_config.json"

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helpers import safetensors_header
+from helpers.checkpoint_error import CheckpointError
 from helpers.checkpoints import choice
-from helpers.checkpoints.error import CheckpointError
 from helpers.checkpoints.hub_errors import out_of_reach, plain_hub_errors
 from helpers.checkpoints.hub_reach import hub_answers
 from helpers.forecasting import unread_weights

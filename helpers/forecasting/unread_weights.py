@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from helpers.checkpoints.error import CheckpointError
+from helpers.checkpoint_error import CheckpointError
 from helpers.checkpoints.hub_weights import PICKLED_INDEX, PICKLED_WEIGHTS
 from helpers.tables import format_bytes
 

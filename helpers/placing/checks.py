@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from helpers import compat, devices, safetensors_header
-from helpers.checkpoints.error import CheckpointError
+from helpers.checkpoint_error import CheckpointError
 from helpers.checkpoints.shaped_build import SHAPES
 from helpers.forecasting import unread_weights
 from helpers.placing.error import PlacementError

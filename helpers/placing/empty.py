@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from helpers import compat
+from helpers.checkpoint_error import CheckpointError
 from helpers.checkpoints import choice
-from helpers.checkpoints.error import CheckpointError
 from helpers.checkpoints.shaped_build import SHAPES
 from helpers.forecasting import source as forecast_source
 from helpers.forecasting.other_things import check_is_checkpoint, check_is_name

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ..checkpoints.error import CheckpointError
+from ..checkpoint_error import CheckpointError
 from ..gguf_header import read_gguf_header
 from ..recording.rows import LoadRow
 from ..safetensors_header import StoredTensor, read_header
