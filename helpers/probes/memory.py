@@ -38,7 +38,6 @@ class MemoryProbe:
         self._first: list[tuple[weakref.ref, object]] = []  # a parameter of each model, and where it was when counted
         self._stale = False
         self._appending = threading.RLock()
-        self._process = psutil.Process()
         self._page = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
         self._statm = os.open("/proc/self/statm", os.O_RDONLY) if sys.platform == "linux" else None
 
@@ -54,7 +53,7 @@ class MemoryProbe:
 
     def _resident(self) -> tuple[int, int, int]:
         if self._statm is None:
-            return self._process.memory_info().rss, NOT_OBSERVED, NOT_OBSERVED
+            return psutil.Process().memory_info().rss, NOT_OBSERVED, NOT_OBSERVED
         fields = os.pread(self._statm, 128, 0).split()
         resident, shared = int(fields[1]) * self._page, int(fields[2]) * self._page
         return resident, resident - shared, shared

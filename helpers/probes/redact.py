@@ -126,6 +126,8 @@ def _clean(value: str) -> str:
         secret = os.environ.get(variable, "")
         if len(secret) >= _SHORTEST_SECRET:
             clean = clean.replace(secret, REDACTED)
+    if "/" not in clean and "\\" not in clean:
+        return clean  # no path, as most names of arguments: looking for folders in it would cost
     return without_home(_without_cache_folder(clean))
 
 
