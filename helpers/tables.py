@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import pandas as pd
 
-from helpers.token_text import escaped
+from helpers.token_text import printable
 
 MOST_ROWS = 130  # shown; the landmark table fits
 WIDEST_CELL = 120  # characters, in HTML; the DataFrame has all of them
@@ -63,7 +63,7 @@ class Table(pd.DataFrame):
         text = shown.to_string(
             index=self._rows_have_names(), max_rows=MOST_ROWS, max_colwidth=48, na_rep="", formatters=writers or None
         )
-        return _CONTROL.sub(lambda found: escaped(found[0]), text)
+        return printable(text)
 
     def _rows_have_names(self) -> bool:
         """As after set_index or describe(), and in a transposed table: then they are shown."""
@@ -125,8 +125,6 @@ def _cell(name: str, value: object) -> str:
     return f'<td style="text-align:{side};max-width:24em;overflow-wrap:break-word">{shown}</td>'
 
 
-_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-"""What a terminal obeys instead of showing it: a recording of somebody else's may hold any name."""
 _BREAKABLE = ("article", "function_4_47_1", "here")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 """Columns of names that may be broken at a dot or an underscore, so that the tables of `course` and `across_versions`

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 import weakref
 
@@ -67,3 +68,12 @@ def _decode_all(tokenizer, vocabulary_size: int) -> tuple[str, ...]:
     ]
     texts += [f"<id {token_id} has no token>" for token_id in range(with_token, vocabulary_size)]
     return tuple(texts)
+
+
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""What a terminal obeys instead of showing it: a recording of somebody else's may hold any name."""
+
+
+def printable(text: str) -> str:
+    """A text of several lines for a terminal: what it would obey instead of showing it is spelled."""
+    return _CONTROL.sub(lambda found: escaped(found[0]), text)

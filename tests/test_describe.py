@@ -163,6 +163,12 @@ def test_names_that_only_look_secret_are_kept():
     assert values_of(**plain) == plain
 
 
+def test_the_number_of_a_token_is_no_secret():
+    """As fill-mask gives it beside its text."""
+    assert values_of(x={"token": 56}) == {"x.token": 56}
+    assert values_of(token=True, password=56) == {"token": REDACTED, "password": REDACTED}
+
+
 def test_secrets_in_texts_are_redacted(monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "not-a-usual-token")
     assert text("see hf_abcdefghijkl here") == f"see {REDACTED} here"

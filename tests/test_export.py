@@ -47,6 +47,13 @@ def test_the_page_holds_texts_outputs_and_the_words_that_it_links_to(tmp_path):
     assert [link for link in re.findall(r'href="#([^"]+)"', text) if link not in ids] == []
 
 
+def test_without_the_glossary_of_a_checkout_its_words_are_no_links(tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "GLOSSARY", tmp_path / "none.md")
+    text = page_of(tmp_path, WORDS, OUTPUTS, run=False)
+    assert "The KV cache, see 04 and glossary, costs" in text
+    assert "Words" not in re.findall(r'href="#([^"]+)"', text)
+
+
 def test_a_notebook_is_run_first_unless_it_is_to_stay_as_it_is(tmp_path):
     cells = [markdown_cell("# Run it"), code_cell("print(6 * 7)", text_output("stale\n"), count=1)]
     text = page_of(tmp_path, *cells, kept=tmp_path / "kept")

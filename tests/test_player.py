@@ -9,6 +9,7 @@ from helpers import record, reference_recording, step_through
 from helpers.__main__ import main
 from helpers.events import RecordingError
 from helpers.recording.recording import Recording
+from helpers.recording.text import overview
 from helpers.views import player, player_payload
 from tests.player_recording import player_recording
 
@@ -154,6 +155,14 @@ def test_two_recordings_are_told_apart_by_what_differs(recording, tmp_path):
     older = but(lambda copy: (copy.environment.update(transformers="4.47.1"), in_bfloat16(copy)))
     assert step_through(older, recording).labels == ["transformers 4.47.1, bfloat16", f"{version}, float32"]
     assert step_through(recording).labels == [version]
+
+
+def test_shown_as_text_a_foreign_recording_cannot_speak_to_the_terminal(recording, tmp_path):
+    file = recording.save(tmp_path / "run.json.gz")
+    foreign = Recording.load(file)
+    foreign.warnings = ["\x1b]0;another title\x07red \x1b[31m"]
+    foreign.save(file)
+    assert r"warning: \u001b]0;another title\u0007red \u001b[31m" in overview(file)
 
 
 def test_show_writes_a_page(recording, tmp_path, capsys):

@@ -134,7 +134,7 @@ class Describer:
 
     def _add(self, path: str, value: object, tensors: list[int], values: list, depth: int) -> None:
         kind = type(value)
-        if kind is not redact.Word and redact.is_secret_path(path):
+        if kind is not redact.Word and redact.is_secret_path(path) and not redact.is_token_id(path, kind):
             values.append((path, REDACTED_OR_NONE[value is None]))
             self.secrets.note(value, path.rpartition(".")[2])
             return

@@ -106,6 +106,11 @@ def is_secret_path(path: str) -> bool:
     return is_secret_name(path.rpartition(".")[2])
 
 
+def is_token_id(path: str, kind: type) -> bool:
+    """Whether a value of this type is the number of a token in a vocabulary, though it goes by the name `token`."""
+    return kind is int and path.rpartition(".")[2] == "token"
+
+
 def text(value: str) -> str:
     """`value` without secrets and home directory, cut to LONGEST_TEXT characters (the cut is marked)."""
     # a file name that is no UTF-8 has lone surrogates, which no file could hold

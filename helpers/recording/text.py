@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ..token_text import printable
 from .recording import Recording
 
 LANDMARK_COLUMNS = ["stage", "landmark", "calls", "milliseconds", "function", "location"]
@@ -23,7 +24,7 @@ def overview(path: str | Path) -> str:
     recording = Recording.load(path)
     landmarks = pd.DataFrame(recording.landmarks(observed_only=True))[LANDMARK_COLUMNS]
     ended = recording.environment.get("ended_by")
-    return "\n\n".join(
+    text = "\n\n".join(
         [
             repr(recording) + (f", ended by {ended}" if ended else ""),
             *(f"warning: {warning}" for warning in recording.warnings),
@@ -32,6 +33,7 @@ def overview(path: str | Path) -> str:
             f"{_text(landmarks)}\n\n{OF_LANDMARKS}" if len(landmarks) else "No landmark of the call path was called.",
         ]
     )
+    return printable(text)
 
 
 def _text(table: pd.DataFrame) -> str:

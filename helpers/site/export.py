@@ -35,6 +35,7 @@ CONTENTS = "<!--contents-->"
 """Stands where the table of contents goes, which needs the finished headings."""
 GLOSSARY = ROOT / "docs" / "glossary.md"
 _GLOSSARY_LINK = re.compile(r"\((?:\.\./docs/)?glossary\.md(?:#([\w-]+))?\)")
+_EXPLAINED = re.compile(r"\[([^\]]+)\]" + _GLOSSARY_LINK.pattern)
 _OTHER_NOTEBOOK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!\w+:)[^)#\s]+\.ipynb(?:#[^)]*)?\)")
 _TERM = re.compile(r"^## (.+)\n+((?:(?!## ).*\n?)*)", re.MULTILINE)
 
@@ -106,14 +107,16 @@ def _document(page: NotebookPage, made_with: str, folder: Path, language: str) -
 
     from helpers.site.page_exporter import exporter
 
-    notebook, words = nbformat.from_dict(page.notebook), {}
+    notebook, known, words = nbformat.from_dict(page.notebook), glossary(), {}
     notebook.cells = [nbformat.from_dict(cell) for cell in notebook.cells]
     cell_tags.apply(notebook)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = embedded_pictures.embedded(cell.source, folder)
             cell.source = _OTHER_NOTEBOOK.sub(r"\1", cell.source)  # the page travels alone
-            cell.source = _GLOSSARY_LINK.sub(lambda found: _word(found[1], words), cell.source)
+            if not known:
+                cell.source = _EXPLAINED.sub(r"\1", cell.source)  # a wheel has no glossary: the words alone
+            cell.source = _GLOSSARY_LINK.sub(lambda found: _word(found[1], known, words), cell.source)
     if words:
         notebook.cells.append(nbformat.v4.new_markdown_cell(_words_text(words), id="words"))
     notebook.cells.insert(
@@ -137,8 +140,7 @@ def glossary() -> dict[str, tuple[str, str]]:
     }
 
 
-def _word(anchor: str | None, words: dict[str, tuple[str, str]]) -> str:
-    known = glossary()
+def _word(anchor: str | None, known: dict[str, tuple[str, str]], words: dict[str, tuple[str, str]]) -> str:
     if anchor is None or anchor not in known:
         words |= known if anchor is None else {}
         return "(#Words)"
