@@ -234,7 +234,8 @@ def test_ctrl_c_at_any_moment(model, tokenizer):
     """The interrupt may meet a probe as well as the program: the process is as before all the same.
 
     Unseeded: `torch.manual_seed` takes torch.cuda's lock, and an interrupt that meets a Python profile function just
-    before the lock's `__exit__` leaves it taken, whoever's profile function it is.
+    before the lock's `__exit__` leaves it taken, whoever's profile function it is. Likewise gradients stay off
+    where an interrupt meets the `__enter__` or `__exit__` of a torch.no_grad in generate(), recorded or not.
     """
     before = interpreter_state(model)
 
@@ -246,7 +247,7 @@ def test_ctrl_c_at_any_moment(model, tokenizer):
     try:
         for attempt in range(8):
             faulthandler.dump_traceback_later(120, exit=True)  # a lock that stays taken would hold it for ever
-            with contextlib.suppress(KeyboardInterrupt), record(steps=None) as recording:
+            with torch.enable_grad(), contextlib.suppress(KeyboardInterrupt), record(steps=None) as recording:
                 signal.setitimer(signal.ITIMER_REAL, 0.01 + 0.013 * attempt)
                 for _ in range(3):
                     generate(model, tokenizer, seed=None)
