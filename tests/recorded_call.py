@@ -1,5 +1,7 @@
 """A recorded call of a tiny model, for tests of the questions that a recording answers."""
 
+import copy
+
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
@@ -24,3 +26,11 @@ def recorded_call(
         torch.manual_seed(0)
         pipe(prompt)
     return recording
+
+
+def edited(recording: Recording, **parts) -> Recording:
+    """A copy of the recording with these attributes in place of its own."""
+    other = copy.copy(recording)
+    for name, value in parts.items():
+        setattr(other, name, value)
+    return other

@@ -1,11 +1,9 @@
 """diff() of a recording and an edited copy of it, where what differs is known: parameters, loads, tensors, lines."""
 
-import copy
-
 import pytest
 
 from helpers.recording.recording import Recording
-from tests.recorded_call import recorded_call
+from tests.recorded_call import edited, recorded_call
 from tests.test_diff import rows
 
 EDGE = "model.embed_tokens.weight"
@@ -15,13 +13,6 @@ TOLD = ["what", "name", "before", "after"]
 @pytest.fixture(scope="module")
 def recording(tiny_checkpoint) -> Recording:
     return recorded_call(tiny_checkpoint)
-
-
-def edited(recording: Recording, **parts) -> Recording:
-    other = copy.copy(recording)
-    for name, value in parts.items():
-        setattr(other, name, value)
-    return other
 
 
 # parameters ----------------------------------------------------------------------------------------------------------

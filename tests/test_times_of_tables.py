@@ -1,14 +1,12 @@
 """Times in tables are the recorded nanoseconds in milliseconds, and each figure of a step or a load is its own."""
 
-import copy
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from helpers.events import NOT_OBSERVED
 from helpers.recording.recording import Recording
-from tests.recorded_call import NEW_TOKENS, recorded_call
+from tests.recorded_call import NEW_TOKENS, edited, recorded_call
 
 KEPT = 2
 
@@ -16,13 +14,6 @@ KEPT = 2
 @pytest.fixture(scope="module")
 def recording(tiny_checkpoint) -> Recording:
     return recorded_call(tiny_checkpoint, steps=KEPT)
-
-
-def edited(recording: Recording, **parts) -> Recording:
-    other = copy.copy(recording)
-    for name, value in parts.items():
-        setattr(other, name, value)
-    return other
 
 
 # steps, memory, cache ------------------------------------------------------------------------------------------------
