@@ -87,7 +87,7 @@ find_monitoring = for candidate in python3.12 python3.13 $(HOME)/.pyenv/versions
 # What depends on how the recorder is called by the interpreter.
 MONITORED = $(addprefix tests/test_, $(addsuffix .py, call_probe recorder loading_ledger loading_renamed lines_and_functions \
 	sampling_zoom values_zoom versions generation_steps hostile_objects offload other_tools process_as_before \
-	threads growth interrupts overrides models_told_apart compiled secrets record_script record_module magic))
+	threads growth interrupts training overrides models_told_apart compiled secrets record_script record_module magic))
 
 test-monitoring: checkpoint  ## the recorder on Python 3.12 or later, in .venv-monitoring (PyTorch may bring CUDA: 5 GB)
 	@if $(RUN) -c 'import sys; sys.exit(sys.version_info < (3, 12))'; then \
