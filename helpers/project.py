@@ -10,9 +10,10 @@ ROOT = Path(__file__).resolve().parent.parent
 INSTALL = (
     "python -m pip install -r requirements.txt"
     if (ROOT / "requirements.txt").is_file()
-    else f"python -m pip install {DISTRIBUTION}"  # of what is installed already, pip installs what is missing
+    else f"python -m pip install <the checkout or wheel of {DISTRIBUTION}>"
 )
-"""The command that installs what is needed, as advice names it."""
+"""The command that installs what is needed, as advice names it. Where there is no checkout it names no index: nobody
+said that the package is on one, and a stranger may have its name there."""
 
 
 def repository_url() -> str | None:

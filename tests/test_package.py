@@ -112,7 +112,7 @@ def test_advice_without_a_checkout_names_no_file_of_one(archives, tmp_path):
     )
     file, advice = answer.stdout.splitlines()
     assert Path(file) == tmp_path / "helpers" / "project.py"
-    assert advice == "python -m pip install transformers-call-path"
+    assert advice == "python -m pip install <the checkout or wheel of transformers-call-path>"
 
 
 ALONE = """

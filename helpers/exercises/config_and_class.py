@@ -72,7 +72,8 @@ def _lookups_of_a_pickle() -> list[str]:
 @judges
 def check_resolver(answer: object, folder: Path) -> Verdict:
     """`answer`: a function of a file's name that finds it in the folder of one repository in the Hub cache: its path,
-    or None where the cache knows that the Hub does not have it; FileNotFoundError where the cache knows nothing."""
+    or None where the cache knows that the Hub does not have it; FileNotFoundError where the cache knows nothing. While
+    it is asked there are snapshots of two further commits in the folder."""
     resolve = function(answer, "The answer is a function: `answer = resolve`, without brackets")
     with _other_commits(folder):
         return _judged_resolver(resolve, folder)

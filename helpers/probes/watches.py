@@ -46,7 +46,7 @@ class Watches:
         self._functions = functions
         self._describer = describer
         self._loop_locals = LoopLocals()
-        self._loop = [code for code, _ in self.codes({"gen.sample": (None, None)})]
+        self._loop = {id(code) for code, _ in self.codes({"gen.sample": (None, None)})}
         for resolution in resolutions:
             self._add_landmark(resolution)
         if "modules" in zoom:
@@ -73,7 +73,7 @@ class Watches:
         if resolution.callers:
             function = self._functions.of_builtin(resolution.target)
             for code, names in _distinct(resolution.callers):
-                locals_of = self._loop_locals.read if code in self._loop else of_frame
+                locals_of = self._loop_locals.read if id(code) in self._loop else of_frame
                 reader = builtin_reader(function, names, self._describer, locals_of)
                 self.builtins.append(BuiltinWatch(resolution.function, code, reader, samples_memory=samples))
         elif resolution.code is not None and self._is_module_call(resolution):
