@@ -207,7 +207,7 @@ def rest_of_the_interface():
     told(2)  # off means off
     base = counts.__code__.co_firstlineno
     return {
-        "functions": [[names[start[2]], describer.kept[start[4]]] for start in sorted(probe.log.start_rows())],
+        "functions": [[names[start[2]], describer.kept[start[4]]] for start in sorted(probe.log.starts.rows())],
         "lines": [[number - base, describer.kept[values]] for _, number, _, _, values in lines.rows],
         "hooks": seen,
         "looked at": [looked_at.count(name) for name in ("found", "not_found")],
@@ -237,8 +237,8 @@ def readers_that_fail():
         probe.close_open_calls()
     return {
         "result": result,
-        "starts": [[start[2], describer.kept[start[4]], start[6]] for start in probe.log.start_rows()],
-        "ends": len(probe.log.end_rows()),
+        "starts": [[start[2], describer.kept[start[4]], start[6]] for start in probe.log.starts.rows()],
+        "ends": len(probe.log.ends.rows()),
         "problems": sorted(probe.problems.values()),
     }
 
@@ -275,10 +275,10 @@ def run():
         probe.stop()
         probe.close_open_calls()
     scenario()  # off means off: nothing of this is recorded
-    ends = {end[0]: end for end in probe.log.end_rows()}
-    functions = {start[0]: names[start[2]] for start in probe.log.start_rows()}
+    ends = {end[0]: end for end in probe.log.ends.rows()}
+    functions = {start[0]: names[start[2]] for start in probe.log.starts.rows()}
     events = []
-    for index, _, _, _, arguments, thread, parent, *_ in sorted(probe.log.start_rows()):
+    for index, _, _, _, arguments, thread, parent, *_ in sorted(probe.log.starts.rows()):
         _, _, result, _, status = ends[index]
         events.append(
             [

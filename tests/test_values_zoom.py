@@ -14,8 +14,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from helpers import compat, record
 from helpers.events import OPEN, RETURNED, RecordingError
+from helpers.probes.event_log import START_FIELDS, EventLog
 from helpers.probes.values import ValuesProbe, statistics
-from helpers.probes.watch import START_FIELDS, EventLog
 from helpers.recording.columns import value_columns
 from helpers.recording.recording import Recording
 
@@ -274,7 +274,8 @@ def test_damaged_files_are_refused(file, column, value):
 def test_what_another_thread_read_after_the_end_is_no_row():
     """A call that was open when the events were taken, and one that began later."""
     log = EventLog()
-    log.starts.extend(index if field == "index" else 0 for index in range(3) for field in START_FIELDS)
+    for index in range(3):
+        log.starts.write(log.starts.pack(*(index if field == "index" else 0 for field in START_FIELDS)))
     probe = ValuesProbe()
     probe.rows = [(event, 0, 0, 1.0, 2.0, 1.5, 0, 0, -1) for event in range(3)]
     statuses = np.array([RETURNED, OPEN])  # of the first two: the third had not begun

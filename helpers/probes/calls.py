@@ -13,9 +13,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..events import NOT_OBSERVED, NOTHING, OPEN
+from .event_log import EventLog
 from .event_writer import event_writer
 from .redact import text
-from .watch import BuiltinWatch, EventLog, Watch
+from .watch import BuiltinWatch, Watch
 
 if TYPE_CHECKING:  # they need torch; this probe does not
     from .describe import Describer
@@ -176,7 +177,7 @@ class CallProbe:
         while state.stack:
             index, *_ = state.stack.pop()
             if index != NOT_OBSERVED:
-                self.log.ends.extend((index, now, NOTHING, NOT_OBSERVED, OPEN))
+                self.log.ends.write(self.log.ends.pack(index, now, NOTHING, NOT_OBSERVED, OPEN))
 
 
 def backend() -> type[CallProbe]:

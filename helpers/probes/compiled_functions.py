@@ -12,9 +12,9 @@ import torch
 
 from ..events import MODULE, NOT_OBSERVED
 from ..landmarks import code_of, find
+from .event_log import START_FIELDS
 from .guard import noting
 from .redact import text
-from .watch import START_FIELDS
 
 if TYPE_CHECKING:
     from .calls import CallProbe
@@ -64,11 +64,14 @@ class CompiledFunctions:
     def left(self, _value: object) -> None:
         """It returned, or an exception left it."""
         alone, name, before = self._local.calls.pop()
-        if alone and name not in self.silent and MODULE not in self._probe.log.starts[before + _KIND :: _ROW]:
+        if alone and name not in self.silent and MODULE not in self._kinds(before):
             self.silent.append(name)
 
+    def _kinds(self, first: int) -> set[int]:
+        return {row[_KIND] for row in self._probe.log.starts.rows(first)}
 
-_KIND, _ROW = START_FIELDS.index("kind"), len(START_FIELDS)
+
+_KIND = START_FIELDS.index("kind")
 
 
 def _name(function: object) -> str:

@@ -29,7 +29,9 @@ def event_writer(
     it).
     """
     local, new_thread, told, note = probe.local, probe.new_thread, probe.told, probe.note
-    next_index, started, ended = probe.log.next_index, probe.log.starts.extend, probe.log.ends.extend
+    next_index = probe.log.next_index
+    started, start_row = probe.log.starts.write, probe.log.starts.pack
+    ended, end_row = probe.log.ends.write, probe.log.ends.pack
     sample = memory.sample if memory is not None else None
     description_of_one = describer.description_of_one
     mode_is_on, outside_modes = describer.modes
@@ -68,7 +70,7 @@ def event_writer(
             return
         index = next_index()
         started(
-            (
+            start_row(
                 index, kind, function, path, description, state.number, parent, state.generation, state.step,
                 before, clock(),
             )
@@ -99,6 +101,6 @@ def event_writer(
                 description = description_of_one(watch.result, value)
                 if watch.measure is not None:
                     watch.measure(index, value, frame)
-        ended((index, now, description, sample() if samples_memory else NOT_OBSERVED, status))
+        ended(end_row(index, now, description, sample() if samples_memory else NOT_OBSERVED, status))
 
     return begin, end

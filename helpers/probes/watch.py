@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import operator
 import types
 from collections.abc import Callable, Mapping
@@ -20,11 +19,6 @@ GENERATOR = 0x20 | 0x80 | 0x200  # CO_GENERATOR, CO_COROUTINE, CO_ASYNC_GENERATO
 VARIABLE_ARGUMENTS, VARIABLE_KEYWORDS = 0x04, 0x08
 
 Seen = tuple[int, int, int]  # function, path (of a module) and description
-
-START_FIELDS = (
-    "index", "kind", "function", "path", "description", "thread", "parent", "generation", "step", "memory", "time",
-)  # fmt: skip
-END_FIELDS = ("index", "time", "description", "memory", "status")
 
 
 class Watch:
@@ -195,30 +189,3 @@ def builtin_reader(
         return function, NOT_OBSERVED, description(tuple(names), given)
 
     return read
-
-
-class EventLog:
-    """Collects starts and ends of calls from all threads, without locks.
-
-    `starts` and `ends` are rows one after the other (START_FIELDS, END_FIELDS), about 300 bytes for a whole event:
-    integers in one list are nothing that the garbage collector would count and walk, as a tuple for each row is.
-    Extending a list by a tuple and `next` of a counter are atomic; each thread has a stack of its own.
-    """
-
-    def __init__(self) -> None:
-        self.starts: list[int] = []
-        self.ends: list[int] = []
-        self.next_index = itertools.count().__next__
-
-    def start_rows(self) -> list[tuple[int, ...]]:
-        """A copy of `starts`, as rows."""
-        return _rows(self.starts, len(START_FIELDS))
-
-    def end_rows(self) -> list[tuple[int, ...]]:
-        """A copy of `ends`, as rows."""
-        return _rows(self.ends, len(END_FIELDS))
-
-
-def _rows(fields: list[int], width: int) -> list[tuple[int, ...]]:
-    copied = iter([*fields])  # whole: a thread that is late may still write
-    return list(zip(*[copied] * width, strict=True))

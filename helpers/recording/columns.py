@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..events import EVENT_COLUMNS, LINE_COLUMNS, NOT_OBSERVED, NOTHING, OPEN, VALUE_COLUMNS, VALUE_FLOATS
-from ..probes.watch import END_FIELDS, START_FIELDS, EventLog
+from ..probes.event_log import END_FIELDS, START_FIELDS, EventLog, IntegerRows
 from .rows import LoadRow
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ def event_columns(log: EventLog, descriptions: list[tuple[int, int]], began: int
     The log has nanoseconds of the clock; the columns, and `now`, those since the recording `began`.
     """
     # the ends first: a thread that is late may still write, and each end needs its start
-    end_table = _table(log.ends, len(END_FIELDS))
-    table = _table(log.starts, len(START_FIELDS))
+    end_table = _table(log.ends, END_FIELDS)
+    table = _table(log.starts, START_FIELDS)
     table = table[np.argsort(table[:, 0], kind="stable")]
     indexes, kind, function, path, seen, thread, parent, generation, step, before, start = table.T
     ended = np.tile(np.array([began + now, NOTHING, NOT_OBSERVED, OPEN], dtype=np.int64), (len(table), 1))
@@ -53,15 +53,15 @@ def event_columns(log: EventLog, descriptions: list[tuple[int, int]], began: int
     return {name: np.ascontiguousarray(columns[name]) for name in EVENT_COLUMNS}
 
 
-def _table(fields: list[int], width: int) -> np.ndarray:
-    return np.array([*fields], dtype=np.int64).reshape(-1, width)  # copied whole before it is read
+def _table(rows: IntegerRows, fields: tuple[str, ...]) -> np.ndarray:
+    return np.frombuffer(rows.packed(), dtype=np.int64).reshape(-1, len(fields))
 
 
 def _places(events: Sequence[int], log: EventLog) -> np.ndarray:
     """The places in the event columns of the events with these indexes of the log."""
     if not len(events):
         return np.zeros(0, dtype=np.int64)
-    return np.searchsorted(np.sort(_table(log.starts, len(START_FIELDS))[:, 0]), np.asarray(events, dtype=np.int64))
+    return np.searchsorted(np.sort(_table(log.starts, START_FIELDS)[:, 0]), np.asarray(events, dtype=np.int64))
 
 
 def value_columns(probe: ValuesProbe | None, log: EventLog, statuses: np.ndarray) -> dict[str, np.ndarray]:
