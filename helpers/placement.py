@@ -21,9 +21,9 @@ from .placing.checks import STRATEGIES, DeviceMap, MaxMemory, check_files, check
 from .placing.empty import auto_class, check_sizes_are_known, empty_model
 from .placing.error import PlacementError
 from .placing.offload_folder import as_before, bytes_written, check_folder, paths
-from .probes.collectives import local_part
 from .probes.kv_cache import is_cache
-from .probes.tensor_parts import bytes_in_process
+from .probes.tensor_names import dtype_name
+from .probes.tensor_parts import bytes_in_process, local_part
 from .probes.weights import as_device, offload_hook, place_of
 from .tables import Table
 
@@ -56,7 +56,7 @@ def where(model: torch.nn.Module) -> Table:
                     "device": lies,
                     "execution_device": _execution_device(hook, lies),
                     "hook": type(hook).__name__ if hook is not None else "",
-                    "dtype": str(tensor.dtype).removeprefix("torch."),
+                    "dtype": dtype_name(tensor.dtype),
                     "shape": tuple(local_part(tensor).shape),
                     "nbytes": bytes_in_process(tensor),
                     "tied_to": known if known != name else None,

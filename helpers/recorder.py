@@ -37,7 +37,7 @@ from .probes.watches import Watches, methods_of_steps
 from .probes.weights import WeightsProbe
 from .progress import GenerationProgress, is_watched
 from .recorder_settings import DEFAULT_LINES, DEFAULT_STEPS, DEFAULT_ZOOM, checked_zoom
-from .recording.columns import columns, event_columns, line_columns, rounded, value_columns
+from .recording.columns import TICK, columns, event_columns, line_columns, value_columns
 from .recording.completeness import gaps, other_processes, still_running, thread_gaps, without_calls, without_steps
 from .recording.recording import Recording
 from .recording.rows import LandmarkStatus
@@ -185,7 +185,8 @@ class Recorder(AbstractContextManager):
             warnings.warn(gap, stacklevel=3)
 
     def _clock(self) -> int:
-        return time.perf_counter_ns() - self._began
+        """Nanoseconds since the recording began, in the resolution that is kept."""
+        return (time.perf_counter_ns() - self._began) // TICK * TICK
 
     # building the probes -------------------------------------------------------------------------------------------
 
@@ -277,12 +278,12 @@ class Recorder(AbstractContextManager):
         recording.tensor_lists = self._describer.tensor_lists
         recording.value_lists = self._describer.value_lists
         recording.events = event_columns(self._probe.log, self._describer.descriptions, self._began, self._clock())
-        recording.memory_series = columns(self._memory.columns(), MEMORY_COLUMNS, ("time",))
-        recording.step_rows = columns(self._tracker.columns(), STEP_COLUMNS, ("start", "end"))
-        recording.cache_rows = columns(self._tracker.cache_columns(), CACHE_COLUMNS, ())
+        recording.memory_series = columns(self._memory.columns(), MEMORY_COLUMNS)
+        recording.step_rows = columns(self._tracker.columns(), STEP_COLUMNS)
+        recording.cache_rows = columns(self._tracker.cache_columns(), CACHE_COLUMNS)
         recording.weight_rows = self._weights.rows
         recording.landmark_statuses = [self._status(resolution) for resolution in self._resolutions]
-        recording.loads = [rounded(row) for row in self._loading.rows()]
+        recording.loads = self._loading.rows()
         recording.samples = self._sampling.rows() if self._sampling else []
         recording.value_rows = value_columns(self._values, self._probe.log, recording.events["status"])
         for probe in filter(

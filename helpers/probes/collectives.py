@@ -14,6 +14,7 @@ import torch.distributed
 
 from ..landmarks import code_of
 from .describe import Describer
+from .tensor_parts import PLAIN
 from .watch import Watch, call_reader
 
 NAMES = (
@@ -43,17 +44,9 @@ def collective_watches(describer: Describer, function_of: Callable[[types.CodeTy
     return watches
 
 
-def local_part(tensor: torch.Tensor) -> torch.Tensor:
-    """What this process holds of a tensor: of a DTensor its own shard, of any other the tensor itself.
-
-    The attribute and not `to_local()`, which is an operation that autograd sees.
-    """
-    return getattr(tensor, "_local_tensor", tensor)
-
-
 def placement_of(tensor: torch.Tensor) -> str | None:
     """How a DTensor lies over its ranks: "Shard(dim=0) of 3", "Replicate() of 2"; None for any other tensor."""
-    placements = getattr(tensor, "placements", None)
+    placements = None if type(tensor) in PLAIN else getattr(tensor, "placements", None)
     if placements is None:
         return None
     sizes = zip(placements, tensor.device_mesh.shape, strict=True)

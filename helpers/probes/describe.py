@@ -7,7 +7,6 @@ has few distinct ones, so that a recording grows by small integers.
 
 from __future__ import annotations
 
-import functools
 import os
 from collections import OrderedDict, UserDict
 from collections.abc import Callable, Iterable, Sequence
@@ -18,6 +17,7 @@ import torch
 from ..events import NOT_OBSERVED, NOTHING
 from ..recording.rows import TensorSpec
 from . import redact
+from .tensor_names import device_name, dtype_name
 from .torch_modes import function_mode_is_on, outside_function_modes, whole
 
 Tensor = torch.Tensor  # looked up for each argument of each event
@@ -48,6 +48,7 @@ class Describer:
         self._tensor_list_index: dict[tuple[int, ...], int] = {(): NOTHING}
         self._value_list_index: dict[tuple, int] = {(): NOTHING}
         self._handlers: dict[type, object] = {}
+        self._texts: dict[str, str] = {}  # by what they were: a load tells a tensor's name in several calls
         self.named_by_type: set[type] = set()  # types of which only the name is told
         self.dictionaries: set[type] = set()  # types of dictionaries that hold what they give
         self.secrets = redact.SecretValues()
@@ -105,8 +106,8 @@ class Describer:
         spec = TensorSpec(
             path=path,
             shape=tuple(map(whole, shape)),
-            dtype=_dtype_name(dtype),
-            device=_device_name(device),
+            dtype=dtype_name(dtype),
+            device=device_name(device),
             nbytes=None if nbytes == NOT_OBSERVED else nbytes,
             storage=storage,
         )
@@ -131,6 +132,15 @@ class Describer:
             self.value_lists.append(values)
             index = self._value_list_index[key] = len(self.value_lists) - 1
         return index
+
+    def text(self, value: str) -> str:
+        """`value` redacted and cut. The longer ones are not kept as they were."""
+        if len(value) > redact.LONGEST_TEXT:
+            return redact.text(value)
+        told = self._texts.get(value)
+        if told is None:
+            told = self._texts[value] = redact.text(value)
+        return told
 
     def _add(self, path: str, value: object, tensors: list[int], values: list, depth: int) -> None:
         kind = type(value)
@@ -250,16 +260,6 @@ def _size(value: torch.Tensor, dimension: int) -> int:
         return NOT_OBSERVED
 
 
-@functools.cache
-def _dtype_name(dtype: torch.dtype | str) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
-@functools.cache
-def _device_name(device: torch.device | str) -> str:
-    return str(device)
-
-
 CONSTANTS = frozenset({bool, type(None), torch.dtype})
 LARGEST_INTEGER = 2**63  # a larger one, as a tokenizer's VERY_LARGE_INTEGER, is told as a text: a file has 64 bits
 LONGEST_INTEGER = 128  # bits of one that is written out
@@ -321,11 +321,11 @@ def _add_float(describer, path, value, tensors, values, depth) -> None:
 
 
 def _add_text(describer, path, value, tensors, values, depth) -> None:
-    values.append((path, redact.text(str.__str__(value))))
+    values.append((path, describer.text(str.__str__(value))))
 
 
 def _add_path(describer, path, value, tensors, values, depth) -> None:
-    values.append((path, redact.text(os.fsdecode(os.fspath(value)))))
+    values.append((path, describer.text(os.fsdecode(os.fspath(value)))))
 
 
 def _add_torch_constant(describer, path, value, tensors, values, depth) -> None:
@@ -385,6 +385,6 @@ def _add_pairs(describer, path, value, held: dict, tensors, values, depth) -> No
         values.append((path, f"<empty {type(value).__name__}>"))
     for key, item in list(dict.items(held)):
         if type(key) is str or type(key) is int:
-            describer._add(f"{path}.{redact.text(str(key))}", item, tensors, values, depth + 1)
+            describer._add(f"{path}.{describer.text(str(key))}", item, tensors, values, depth + 1)
         else:
             values.append((path, f"<key of type {type(key).__name__}>"))

@@ -3,6 +3,7 @@ ranges come from the shards' own headers."""
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Iterable, Sequence
@@ -53,7 +54,7 @@ def _rows_of(number: int, load: Load, problems: dict[str, str]) -> Iterable[Load
             final = final._replace(dtype=None)
         yield LoadRow(
             load=number, key=key, parameter=parameter, status=_status(load, key, parameter),
-            file=Path(file).name if file else None, begin=begin, end=end, disk_dtype=dtype, disk_shape=shape,
+            file=_name(file), begin=begin, end=end, disk_dtype=dtype, disk_shape=shape,
             dtype=final.dtype, device="disk" if parameter in load.offloaded else final.device, nbytes=final.nbytes,
             thread=thread or placing_thread, started=started, finished=finished, placed=placed,
             tied_to=final.tied_to, shape=final.shape, placement=final.placement,
@@ -184,13 +185,18 @@ def _row_of_part(number: int, load: Load, key: str, part: str, stored: tuple) ->
     thread, placed = load.placed[part]
     return LoadRow(
         load=number, key=key, parameter=part, status="offloaded" if part in load.offloaded else "renamed",
-        file=Path(file).name if file else None, begin=None, end=None, disk_dtype=dtype, disk_shape=shape,
+        file=_name(file), begin=None, end=None, disk_dtype=dtype, disk_shape=shape,
         thread=thread, started=None, finished=None, placed=placed, **load.final.get(part, Final())._asdict(),
     )  # fmt: skip
 
 
 def _from_header(file: str, tensor: StoredTensor) -> tuple:
     return file, DTYPES.get(tensor.dtype, tensor.dtype), tuple(tensor.shape), tensor.begin, tensor.end
+
+
+@functools.lru_cache(maxsize=16)
+def _name(file: str | None) -> str | None:
+    return Path(file).name if file else None
 
 
 def _only(files: list[str]) -> str | None:

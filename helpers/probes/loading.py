@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterable
 import torch
 
 from ..recording.rows import LoadRow
-from .collectives import local_part, placement_of
+from .collectives import placement_of
 from .guard import noting
 from .load_notes import Final, Load
 from .load_rows import ledger_rows
-from .tensor_parts import bytes_in_process
+from .tensor_names import device_name, dtype_name
+from .tensor_parts import bytes_in_process, local_part
 from .weights import offload_hook, place_of
 
 _observed = noting("loading ledger")
@@ -235,7 +236,7 @@ def _without_adapter(name: str) -> str:
 
 def _final(model: torch.nn.Module, name: str, tensor: torch.Tensor, tied_to: str | None) -> Final:
     return Final(
-        str(tensor.dtype).removeprefix("torch."),
+        dtype_name(tensor.dtype),
         _device(model, name, tensor),
         bytes_in_process(tensor),
         tied_to,
@@ -247,7 +248,7 @@ def _final(model: torch.nn.Module, name: str, tensor: torch.Tensor, tied_to: str
 def _device(model: torch.nn.Module, name: str, tensor: torch.Tensor) -> str:
     """Where a parameter lies; of one that accelerate keeps elsewhere, there and not "meta"."""
     if not tensor.is_meta:
-        return str(tensor.device)
+        return device_name(tensor.device)
     owner, _, own_name = name.rpartition(".")
     return place_of(offload_hook(model.get_submodule(owner)), own_name, tensor)
 
@@ -255,4 +256,4 @@ def _device(model: torch.nn.Module, name: str, tensor: torch.Tensor) -> str:
 def _dtype_and_shape(tensor: object) -> tuple[str | None, tuple[int, ...] | None]:
     if not isinstance(tensor, torch.Tensor):
         return None, None
-    return str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape)
+    return dtype_name(tensor.dtype), tuple(tensor.shape)

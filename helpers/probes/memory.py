@@ -11,17 +11,16 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import psutil
 import torch
 from torch.nn.parameter import is_lazy
 
 from ..events import MEMORY_COLUMNS, NOT_OBSERVED
-from .collectives import local_part
 from .guard import noting
 from .kv_cache import is_cache
-from .tensor_parts import parts_with_memory
+from .tensor_parts import PLAIN, local_part, parts_with_memory
 
 
 class MemoryProbe:
@@ -111,23 +110,30 @@ def held_bytes(models: Iterable[torch.nn.Module]) -> tuple[int, int]:
     """
     modules = [module for model in models for module in model.modules() if not is_cache(module)]
     held = [tensor for module in modules for tensor in (*module._parameters.values(), *module._buffers.values())]
-    tensors = {id(tensor): tensor for tensor in held if tensor is not None and not is_lazy(tensor)}
-    ranges: dict[str, list[tuple[int, int]]] = {}
+    tensors = {id(tensor): tensor for tensor in held if tensor is not None}
+    ranges: dict[torch.device, list[tuple[int, int]]] = {}
     elsewhere = virtual = 0
-    for tensor in itertools.chain.from_iterable(map(parts_with_memory, tensors.values())):
-        nbytes = tensor.numel() * tensor.element_size()
+    for tensor in itertools.chain.from_iterable(map(_parts, tensors.values())):
+        size = tensor.element_size()
+        nbytes = tensor.numel() * size
         try:
             storage = tensor.untyped_storage()
             if tensor.is_meta or storage.device.type == "meta":
                 virtual += nbytes
                 continue
             begin = tensor.data_ptr()
-            nbytes = min(nbytes, storage.nbytes() - tensor.storage_offset() * tensor.element_size())  # expanded: less
+            nbytes = min(nbytes, storage.nbytes() - tensor.storage_offset() * size)  # expanded: less
         except (RuntimeError, NotImplementedError):  # a kind of tensor without one storage
             elsewhere += nbytes
         else:
-            ranges.setdefault(str(tensor.device), []).append((begin, begin + nbytes))
+            ranges.setdefault(tensor.device, []).append((begin, begin + nbytes))
     return elsewhere + sum(map(_covered, ranges.values())), virtual
+
+
+def _parts(tensor: torch.Tensor) -> Sequence[torch.Tensor]:
+    if type(tensor) in PLAIN:
+        return (tensor,)
+    return () if is_lazy(tensor) else parts_with_memory(tensor)
 
 
 def _covered(ranges: list[tuple[int, int]]) -> int:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import torch
 
-from .collectives import local_part
+PLAIN = frozenset({torch.Tensor, torch.nn.Parameter})  # hold what they are: nothing need be looked for in them
+
+
+def local_part(tensor: torch.Tensor) -> torch.Tensor:
+    """What this process holds of a tensor: of a DTensor its own shard, of any other the tensor itself.
+
+    The attribute and not `to_local()`, which is an operation that autograd sees.
+    """
+    return tensor if type(tensor) in PLAIN else getattr(tensor, "_local_tensor", tensor)
 
 
 def parts_with_memory(tensor: torch.Tensor) -> list[torch.Tensor]:
@@ -14,7 +22,7 @@ def parts_with_memory(tensor: torch.Tensor) -> list[torch.Tensor]:
     `__tensor_flatten__` torch.compile finds the tensors in it.
     """
     own = local_part(tensor)
-    if type(own) in (torch.Tensor, torch.nn.Parameter):
+    if type(own) in PLAIN:
         return [own]
     flatten = getattr(own, "__tensor_flatten__", None)
     if flatten is None:

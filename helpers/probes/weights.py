@@ -18,6 +18,7 @@ from ..landmarks import code_of
 from ..recording.rows import WeightRow
 from .guard import noting
 from .kv_cache import is_cache
+from .tensor_names import device_name, dtype_name
 from .tensor_parts import bytes_in_process
 
 
@@ -59,7 +60,7 @@ class WeightsProbe:
         devices = dict.fromkeys(place_of(hook, name, tensor) for name, tensor in own)
         return WeightRow(
             path=path,
-            dtype=", ".join(dict.fromkeys(str(tensor.dtype).removeprefix("torch.") for _, tensor in own)),
+            dtype=", ".join(dict.fromkeys(dtype_name(tensor.dtype) for _, tensor in own)),
             nbytes=sum(self._bytes_once(tensor) for _, tensor in own),
             device=", ".join(devices),
             execution_device=", ".join(devices) if moved_to is None else str(as_device(moved_to)),
@@ -112,7 +113,7 @@ def offload_hook(module: torch.nn.Module) -> object | None:
 
 def place_of(hook: object | None, name: str, tensor: torch.Tensor) -> str:
     if tensor.device.type != "meta":
-        return str(tensor.device)
+        return device_name(tensor.device)
     return stored_on(getattr(hook, "weights_map", None), name) or "meta"
 
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from ..events import EVENT_COLUMNS, LINE_COLUMNS, NOT_OBSERVED, NOTHING, OPEN, VALUE_COLUMNS, VALUE_FLOATS
 from ..probes.event_log import END_FIELDS, START_FIELDS, EventLog, IntegerRows
-from .rows import LoadRow
 
 if TYPE_CHECKING:
     from ..probes.lines import LineProbe
@@ -99,18 +98,9 @@ def line_columns(probe: LineProbe | None, log: EventLog) -> dict[str, np.ndarray
     rows = sorted((event, start, line, tensors, values) for event, line, start, tensors, values in written)
     event, start, line, tensors, values = np.array(rows, dtype=np.int64).reshape(len(rows), 5).T
     event = _places(event, log)
-    columns = {"event": event, "line": line, "start": start // TICK * TICK, "tensors": tensors, "values": values}
+    columns = {"event": event, "line": line, "start": start, "tensors": tensors, "values": values}
     return {name: np.ascontiguousarray(columns[name]) for name in LINE_COLUMNS}
 
 
-def rounded(row: LoadRow) -> LoadRow:
-    """Times in the resolution that is kept."""
-    times = {name: getattr(row, name) for name in ("started", "finished", "placed")}
-    return row._replace(**{name: None if time is None else time // TICK * TICK for name, time in times.items()})
-
-
-def columns(rows: dict[str, list[int]], names: tuple[str, ...], times: tuple[str, ...]) -> dict[str, np.ndarray]:
-    columns = {name: np.asarray(rows[name], dtype=np.int64) for name in names}
-    for name in times:
-        columns[name] = columns[name] // TICK * TICK
-    return columns
+def columns(rows: dict[str, list[int]], names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    return {name: np.asarray(rows[name], dtype=np.int64) for name in names}
