@@ -26,6 +26,7 @@ class Load:
         self.begun = False  # its driver runs; before that, from_pretrained looks for files
         self.files: list[str] = []
         self.targets: dict[str, str] = {}  # checkpoint key to parameter name
+        self.firsts: set[str] = set()  # those names: each the first of the parameters that its keys fill
         self.stored: dict[str, tuple[str | None, str | None, tuple[int, ...] | None]] = {}  # key to file, dtype, shape
         self.work: dict[str, tuple[str, int, int]] = {}  # key to thread, start, end of reading, casting and moving
         self.placed: dict[str, tuple[str, int]] = {}  # parameter to thread and time

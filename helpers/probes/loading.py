@@ -115,11 +115,12 @@ class LoadingProbe:
     def queued(self, frame: types.FrameType) -> None:
         """spawn_materialize (5.x): its caller knows the key in the file and the name in the model."""
         values, around = frame.f_locals, frame.f_back.f_locals
-        key = around["original_key"]
-        self._load.targets[key] = around["renamed_key"]
-        self._keys[id(values["tensor"])] = self._load, key
-        if isinstance(values["tensor"], torch.Tensor) and key not in self._load.stored:
-            self._load.stored[key] = (None, *_dtype_and_shape(values["tensor"]))
+        load, tensor, key, name = self._load, values["tensor"], around["original_key"], around["renamed_key"]
+        load.targets[key] = name
+        load.firsts.add(name)
+        self._keys[id(tensor)] = load, key
+        if isinstance(tensor, torch.Tensor) and key not in load.stored:
+            load.stored[key] = (None, *_dtype_and_shape(tensor))
 
     @_observed
     def materialize_begins(self, frame: types.FrameType) -> None:
@@ -142,10 +143,13 @@ class LoadingProbe:
         values = frame.f_locals
         name = next(values[key] for key in ("target_name", "param_name", "tensor_name") if key in values)
         self._note_placed(name)
-        if (load := self._running) is not None:
-            load.information = values.get("loading_info")
+        if (load := self._running) is None:
+            return
+        load.information = values.get("loading_info")
+        if name in load.firsts:
+            return  # the callers' locals need not be read, of which there are many
         first = _first_of_several(frame, name)
-        if first != name and load is not None:
+        if first != name:
             load.split[name] = first
 
     @_observed
