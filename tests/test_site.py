@@ -5,6 +5,7 @@ import gzip
 import json
 import random
 import shutil
+import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -67,7 +68,8 @@ def test_an_unchanged_notebook_runs_once_and_a_changed_one_again(tmp_path, monke
     said = []
     notebook, first = executions.executed(path, tmp_path / "kept", said.append)
     assert notebook.cells[1].outputs[0].text == "page\n"
-    assert first.peak_bytes is None or 10e6 < first.peak_bytes < 4e9
+    if sys.platform == "linux":  # macOS does not tell
+        assert 10e6 < first.peak_bytes < 4e9
     assert first.versions["transformers"] == landmarks.installed_version()
     monkeypatch.setattr(executions, "_run", None)  # would fail if it were called
     again, second = executions.executed(path, tmp_path / "kept", said.append)
