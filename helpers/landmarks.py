@@ -44,6 +44,7 @@ class Landmark:
     observed: dict[str, dict]
     notebook: str
     caller: str | None = None
+    outside_modules: bool = False  # a call made within a module's is none of this landmark's
     callers: dict[str, dict[str, str]] = field(default_factory=dict)
 
     @functools.cached_property

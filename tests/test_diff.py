@@ -3,6 +3,7 @@
 import pytest
 import torch
 import transformers
+from transformers import AutoModelForCausalLM
 
 from helpers import record
 from helpers.events import RecordingError
@@ -61,9 +62,21 @@ def test_eager_attention_runs_without_sdpa(recording, eager):
     assert (back["before"], back["after"]) == (gone["after"], gone["before"])
 
 
-def test_eager_attention_calls_softmax_in_each_layer(recording, eager):
-    (softmax,) = rows(recording.diff(eager), what="calls", name="smp.softmax")
-    assert (softmax["before"], softmax["after"]) == (str(NEW_TOKENS), str(NEW_TOKENS * (1 + LAYERS)))
+def test_the_softmax_of_eager_attention_is_none_of_the_sampling(recording, eager):
+    assert not rows(recording.diff(eager), name="smp.softmax")
+    landmarks = eager.landmarks().set_index("landmark")
+    assert landmarks.loc["smp.softmax", ["calls", "per_step"]].tolist() == [NEW_TOKENS, 1]
+    assert landmarks.loc["smp.softmax", "tensors_in"].startswith("input (1, ")
+
+
+@pytest.mark.parametrize("zoom", [("landmarks", "functions"), ("functions", "modules"), ("calls",)])
+def test_a_zoom_that_shows_it_counts_it_apart(tiny_checkpoint, zoom):
+    model = AutoModelForCausalLM.from_pretrained(tiny_checkpoint, attn_implementation="eager")
+    with record(*zoom) as recorded:
+        model.generate(torch.arange(4)[None], do_sample=True, max_new_tokens=2, min_new_tokens=2)
+    assert recorded.landmarks().set_index("landmark").loc["smp.softmax", "calls"] == 2
+    assert len(recorded.find("smp.softmax")) == 2
+    assert len(recorded.find("functional:softmax")) == 2 * (1 + LAYERS)
 
 
 @pytest.mark.skipif(IS_4_47, reason="there each attention is a class, and gives its weights where they are asked for")

@@ -81,10 +81,20 @@ class Watches:
         elif resolution.code is not None:
             known = self.by_code.get(id(resolution.code))
             if known is None:
-                accepts = _called_by(landmark.caller) if landmark.caller else None
+                accepts = self._accepts(landmark)
                 self._add(self._call_watch(resolution.code, samples_memory=samples, accepts=accepts))
             else:
                 known.samples_memory = known.samples_memory and samples
+
+    def _accepts(self, landmark: landmark_table.Landmark) -> Callable[[types.FrameType], bool] | None:
+        """Which calls of a landmark's function are events; None: all."""
+        if landmark.caller:
+            return _called_by(landmark.caller)
+        shown_within_modules = self._zoom & {"calls", "functions"}
+        if landmark.outside_modules and not shown_within_modules:
+            generate = next((code for code, _ in self.codes({"gen.generate": (None, None)})), None)
+            return _outside_modules(generate)
+        return None
 
     def _call_watch(self, code: types.CodeType, **settings) -> Watch:
         reader = call_reader(code, self._functions.of(code), self._describer)
@@ -228,6 +238,21 @@ def _code_named(name: str, by_id: dict[str, landmark_table.Resolution]) -> types
 def _called_by(qualname: str) -> Callable[[types.FrameType], bool]:
     """Whether a call was made directly by the function of this qualified name."""
     return lambda frame: frame.f_back is not None and frame.f_back.f_code.co_qualname == qualname
+
+
+def _outside_modules(generate: types.CodeType | None) -> Callable[[types.FrameType], bool]:
+    """Whether no module call is around a call, unless generate() runs within that."""
+    module_call = torch.nn.Module._wrapped_call_impl.__code__
+
+    def outside(frame: types.FrameType) -> bool:
+        around = frame.f_back
+        while around is not None and around.f_code is not generate:
+            if around.f_code is module_call:
+                return False
+            around = around.f_back
+        return True
+
+    return outside
 
 
 def methods_of_steps(tracker: StepTracker) -> dict[str, Hooks]:

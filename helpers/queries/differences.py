@@ -19,6 +19,7 @@ from ..recording.rows import Function, TensorSpec
 from ..tables import Table
 from .comparable import Scope
 from .folding import OUTSIDE, Change, fold, told_values
+from .landmark_calls import of_its_own
 from .ledger_changes import ledger_changes
 from .requirements import require_finished
 from .stages import MODULE_CALL, NOT_FIRED
@@ -197,7 +198,8 @@ def _landmarks_seen(scope: Scope, side: int) -> dict[str, Seen]:
                 continue
             found[status.id] = Seen(function, len(module_events))
         else:
-            found[status.id] = _seen(recording, grouped.get(status.function, ()), function, status.reason)
+            calls = of_its_own(recording, status.id, np.array(grouped.get(status.function, ()), dtype=np.int64))
+            found[status.id] = _seen(recording, calls.tolist(), function, status.reason)
     return found
 
 

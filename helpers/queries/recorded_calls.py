@@ -15,6 +15,7 @@ from ..events import MODULE, NOT_OBSERVED, OPEN, RecordingError
 from ..recording.recording import Recording
 from ..recording.rows import LandmarkStatus, TensorSpec
 from .cells import MILLISECOND
+from .landmark_calls import of_its_own
 from .requirements import require_finished
 from .stages import MODULE_CALL, NOT_FIRED
 
@@ -60,7 +61,9 @@ def of_landmark(recording: Recording, landmark: str) -> np.ndarray:
         raise RecordingError(f"{landmark} is not observed: {status.reason}")
     if recording.functions[status.function].qualname == MODULE_CALL:
         return recording.events["kind"] == MODULE
-    return recording.events["function"] == status.function
+    chosen = np.zeros(len(recording), dtype=bool)
+    chosen[of_its_own(recording, landmark, np.flatnonzero(recording.events["function"] == status.function))] = True
+    return chosen
 
 
 def call_of(recording: Recording, landmark: str, *, step: int | None = None) -> RecordedCall:

@@ -14,6 +14,7 @@ from ..recording.rank_columns import ranks_of
 from ..recording.recording import Recording
 from ..tables import Table
 from .cells import MILLISECOND, attribute_text, events_by_function, tensors_text, values_text
+from .landmark_calls import of_its_own
 from .requirements import require_finished
 
 MODULE_CALL = "Module._wrapped_call_impl"
@@ -37,6 +38,7 @@ def landmarks(recording: Recording, *, observed_only: bool) -> Table:
         function = recording.functions[status.function] if status.function != NOT_OBSERVED else None
         is_module_call = function is not None and function.qualname == MODULE_CALL
         events = module_events if is_module_call else grouped.get(status.function, module_events[:0])
+        events = of_its_own(recording, landmark.id, events)
         if observed_only and not len(events):
             continue
         row = {
