@@ -38,7 +38,7 @@ class MemoryProbe:
         self._stale = False
         self._appending = threading.RLock()
         self._page = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
-        self._statm = os.open("/proc/self/statm", os.O_RDONLY) if sys.platform == "linux" else None
+        self._statm = _OwnStatm() if sys.platform == "linux" else None
 
     def sample(self) -> int:
         """Take one sample; returns its index in the series."""
@@ -51,9 +51,10 @@ class MemoryProbe:
             return len(self.rows) - 1
 
     def _resident(self) -> tuple[int, int, int]:
-        if self._statm is None:
+        statm = self._statm  # held until it is read: another thread may end the recording meanwhile
+        if statm is None:
             return psutil.Process().memory_info().rss, NOT_OBSERVED, NOT_OBSERVED
-        fields = os.pread(self._statm, 128, 0).split()
+        fields = os.pread(statm.descriptor, 128, 0).split()
         resident, shared = int(fields[1]) * self._page, int(fields[2]) * self._page
         return resident, resident - shared, shared
 
@@ -92,13 +93,23 @@ class MemoryProbe:
 
     def columns(self) -> dict[str, list[int]]:
         """The series by column name."""
-        return {name: [row[place] for row in self.rows] for place, name in enumerate(MEMORY_COLUMNS)}
+        rows = [*self.rows]  # a thread that is late may still add one
+        return {name: [row[place] for row in rows] for place, name in enumerate(MEMORY_COLUMNS)}
 
     def close(self) -> None:
-        """Give the file descriptor back."""
-        if self._statm is not None:
-            os.close(self._statm)
-            self._statm = None
+        """Give the file descriptor back, as soon as no thread reads it."""
+        self._statm = None
+
+
+class _OwnStatm:
+    """A descriptor of `/proc/self/statm`, closed when the last reference to this is gone."""
+
+    def __init__(self) -> None:
+        self.descriptor = os.open("/proc/self/statm", os.O_RDONLY)
+
+    def __del__(self) -> None:
+        if hasattr(self, "descriptor"):  # opening it may have failed
+            os.close(self.descriptor)
 
 
 def held_bytes(models: Iterable[torch.nn.Module]) -> tuple[int, int]:
