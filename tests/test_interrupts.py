@@ -178,3 +178,33 @@ def test_a_program_that_goes_on_after_it_is_told_that_the_rest_was_not_observed(
         assert said.startswith("Ctrl-C met the recorder's profile function")
     else:
         assert recording.warnings == []
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_guards_that_overlap_put_the_handler_back_in_any_order(order):
+    """Recordings of handlers that interleave in an event loop, where Python has room for several."""
+    before = signal.getsignal(signal.SIGINT)
+    guards = [InterruptGuard(CALLBACKS) for _ in range(3)]
+    for guard in guards:
+        guard.hold()
+    for which in order:
+        guards[which].release()
+    try:
+        assert signal.getsignal(signal.SIGINT) is before
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_passes_by_a_guard_that_ended_before_a_later_one():
+    first, second = InterruptGuard(CALLBACKS), InterruptGuard(CALLBACKS)
+    first.hold()
+    second.hold()
+    first.release()
+    try:
+        with pytest.raises(KeyboardInterrupt) as raised:
+            signal.raise_signal(signal.SIGINT)
+        assert not first.raised_in_callback
+        handlers = [entry.frame.f_locals.get("self") for entry in raised.traceback if entry.name == "_handler"]
+        assert handlers == [second]
+    finally:
+        second.release()

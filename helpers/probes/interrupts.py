@@ -45,9 +45,21 @@ class InterruptGuard:
             signal.signal(signal.SIGINT, self._handler)
 
     def release(self) -> None:
-        """Put the handler back; one that the program has set meanwhile stays."""
-        if self._previous is not None and signal.getsignal(signal.SIGINT) == self._handler:
+        """Put the handler back; one that the program has set meanwhile stays.
+
+        A recording that began later, and still runs, stands before this one: it is given the handler to put back.
+        """
+        if self._previous is None:
+            return
+        current = signal.getsignal(signal.SIGINT)
+        if current == self._handler:
             signal.signal(signal.SIGINT, self._previous)
+            return
+        while isinstance(later := getattr(current, "__self__", None), InterruptGuard):
+            if later._previous == self._handler:
+                later._previous = self._previous
+                return
+            current = later._previous
 
     def _handler(self, number: int, frame: types.FrameType | None) -> None:
         here = frame
