@@ -6,6 +6,7 @@ import functools
 import inspect
 import threading
 import time
+import types
 import warnings
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -38,7 +39,15 @@ from .probes.weights import WeightsProbe
 from .progress import GenerationProgress, is_watched
 from .recorder_settings import DEFAULT_LINES, DEFAULT_STEPS, DEFAULT_ZOOM, checked_zoom
 from .recording.columns import TICK, columns, event_columns, line_columns, value_columns
-from .recording.completeness import gaps, other_processes, still_running, thread_gaps, without_calls, without_steps
+from .recording.completeness import (
+    gaps,
+    other_processes,
+    runs_later,
+    still_running,
+    thread_gaps,
+    without_calls,
+    without_steps,
+)
 from .recording.recording import Recording
 from .recording.rows import LandmarkStatus
 
@@ -92,6 +101,13 @@ def record(
 
 
 _RUN_LATER = (inspect.isgeneratorfunction, inspect.iscoroutinefunction, inspect.isasyncgenfunction)
+_RUNS_LATER = (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType)
+
+
+def _name_of(function: Callable) -> str:
+    """Of a functools.partial the function's, of an object with __call__ its class's."""
+    inner = getattr(function, "func", function)
+    return getattr(inner, "__qualname__", type(inner).__name__)
 
 
 class Recorder(AbstractContextManager):
@@ -111,13 +127,14 @@ class Recorder(AbstractContextManager):
         """Decorate `function`: each call runs recorded; the attribute `recording` is the last call's, at first None.
 
         Raises RecordingError for what a `with` around the call would not see: a generator or an async function, which
-        runs after its call has returned.
+        runs after its call has returned. Where only the call tells that it gives one (an async function behind a
+        decorator), it warns.
         """
         if not callable(function) or inspect.isclass(function):
             raise RecordingError(f"@record() decorates functions; this is an object of type {type(function).__name__}.")
         if any(kind(function) for kind in _RUN_LATER):
             raise RecordingError(
-                f"@record() on {function.__qualname__}: a generator or async function runs after its call has "
+                f"@record() on {_name_of(function)}: a generator or async function runs after its call has "
                 "returned. Write `with record() as recording:` in its body, or around what consumes it."
             )
 
@@ -125,7 +142,12 @@ class Recorder(AbstractContextManager):
         def recorded(*args, **kwargs):
             with Recorder(self._zoom, self._steps, self._lines, self._progress) as recording:
                 recorded.recording = recording
-                return function(*args, **kwargs)
+                result = function(*args, **kwargs)
+            if isinstance(result, _RUNS_LATER):
+                gap = runs_later(_name_of(function), type(result).__name__)
+                recording.warnings.append(gap)
+                warnings.warn(gap, stacklevel=2)
+            return result
 
         recorded.recording = None
         return recorded

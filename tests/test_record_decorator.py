@@ -103,3 +103,36 @@ def test_a_decorator_may_be_kept_and_used_again(tokenizer):
     with recorded as recording:
         tokenizer("c")
     assert recording not in (None, first.recording, second.recording)
+
+
+def behind_a_decorator(function):
+    return functools.wraps(function)(lambda *arguments: function(*arguments))
+
+
+class Handler:
+    async def __call__(self):
+        return 1
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (behind_a_decorator(coroutine), "coroutine"),
+        (behind_a_decorator(generator), "generator"),
+        (behind_a_decorator(asynchronous_generator), "asynchronous_generator"),
+        (Handler(), "Handler"),
+    ],
+    ids=["coroutine", "generator", "asynchronous generator", "object"],
+)
+def test_what_only_its_call_tells_to_run_later_is_warned_of(function, name):
+    recorded = record()(function)
+    with pytest.warns(UserWarning, match=rf"@record\(\) on {name}: it gave back a .*which runs after the call"):
+        result = recorded()
+    assert type(result).__name__ in recorded.recording.warnings[0]
+    if hasattr(result, "close"):  # a coroutine that never ran is warned of by Python
+        result.close()
+
+
+def test_a_partial_of_an_async_function_is_refused_by_its_name():
+    with pytest.raises(RecordingError, match="on coroutine: a generator or async function"):
+        record()(functools.partial(coroutine))

@@ -79,6 +79,14 @@ def still_running(recording: Recording, own_thread: str) -> list[str]:
     ]
 
 
+def runs_later(function: str, kind: str) -> str:
+    """What is missing where a decorated function gave back a coroutine or a generator."""
+    return (
+        f"@record() on {function}: it gave back a {kind}, which runs after the call, and nothing of what it does is in "
+        "the recording. Write `with record() as recording:` in its body, or around what consumes it."
+    )
+
+
 def thread_gaps(names: list[str]) -> list[str]:
     """What is missing of threads with these names, which ran before the recording began."""
     if not names:
