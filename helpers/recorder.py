@@ -340,7 +340,7 @@ class Recorder(AbstractContextManager):
             *gaps(recording, self._tracker.new_tokens, self._weights.compiled, self._forwards_inside()),
             *without_steps(self._tracker.batches),
             *without_calls(self._compiled_functions.silent if self._compiled_functions else []),
-            *thread_gaps(self._unseen_threads),
+            *thread_gaps(self._unseen_threads, is_empty=not len(recording)),
             *other_processes(self._processes.names),
             *still_running(recording, threading.current_thread().name),
         ]

@@ -1,11 +1,16 @@
 """The threads of a server: requests that run while a recording ends, or in threads that are older than it."""
 
+import asyncio
 import os
 import sys
 import time
 
 import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from helpers import record
+from helpers.probes import profile
 from helpers.probes.memory import MemoryProbe
 
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the memory probe holds a descriptor on Linux only")
@@ -42,3 +47,52 @@ def test_a_row_that_comes_late_leaves_columns_of_equal_length():
     probe.rows = Growing(probe.rows)
     assert {len(column) for column in probe.columns().values()} == {1}
     probe.close()
+
+
+def work(seconds: float) -> None:
+    """Uses the processor for so long, in this thread."""
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        sum(range(1000))
+
+
+def handled(tokenizer, handler):
+    """The recording of an async handler's second request: a thread that the first one has used runs `handler`."""
+
+    async def request():
+        with record() as recording:
+            tokenizer("a text")
+            await asyncio.to_thread(handler)
+        return recording
+
+    async def requests():
+        await asyncio.to_thread(int)
+        return await request()
+
+    return asyncio.run(requests())
+
+
+def test_a_request_in_a_thread_older_than_the_recording_is_seen_or_said_to_be_unseen(tiny_checkpoint):
+    """Though the event loop's own thread is recorded."""
+    model = AutoModelForCausalLM.from_pretrained(tiny_checkpoint)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_checkpoint)
+    ids = torch.tensor([[5, 6, 7]])
+
+    def generate():
+        work(2 * profile.BUSY_BESIDE)  # as a model that is not tiny
+        model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=3, min_new_tokens=3, do_sample=False)
+
+    if sys.version_info >= (3, 12):
+        recording = handled(tokenizer, generate)
+        assert len(recording.steps()) == 3
+        assert recording.warnings == []
+        return
+    with pytest.warns(UserWarning, match="asyncio_0 worked meanwhile, and nothing of that was recorded"):
+        recording = handled(tokenizer, generate)
+    assert len(recording) > 0
+    assert "older than the recording is not seen" in recording.warnings[0]
+
+
+def test_an_older_thread_that_works_a_little_beside_a_recorded_one_is_no_alarm(tiny_checkpoint):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_checkpoint)
+    assert handled(tokenizer, lambda: work(profile.BUSY)).warnings == []

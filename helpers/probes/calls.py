@@ -86,7 +86,7 @@ class CallProbe:
         raise NotImplementedError
 
     def unseen_threads(self) -> list[str]:
-        """Names of threads that worked meanwhile and could not be seen, where nothing else was seen."""
+        """Names of threads that worked meanwhile and could not be seen."""
         return []
 
     def set_keeping(self, keeping: bool) -> None:

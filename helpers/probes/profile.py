@@ -25,6 +25,8 @@ _ENDINGS = {
 
 
 BUSY = 0.001  # seconds of the processor, in which a thread has worked
+BUSY_BESIDE = 0.05  # … where others were seen: beside them, a notebook's kernel and the like work a little too
+BUSY_SHARE = 0.1  # of the recording's time, the same
 MOST_NAMED = 3
 
 
@@ -46,6 +48,7 @@ class ProfileProbe(CallProbe):
                 "in the same place. End it, record without lines, or use Python 3.12 or later."
             )
         self._active = True
+        self._began = time.monotonic()
         self._older = {
             thread: _processor_time(thread)
             for thread in threading.enumerate()
@@ -94,9 +97,9 @@ class ProfileProbe(CallProbe):
 
     def unseen_threads(self) -> list[str]:
         """See CallProbe.unseen_threads."""
-        if self.log.starts:
-            return []
-        busy = [thread.name for thread, before in self._older.items() if _processor_time(thread) - before >= BUSY]
+        lasted = time.monotonic() - self._began
+        least = max(BUSY_BESIDE, BUSY_SHARE * lasted) if self.log.starts else BUSY
+        busy = [thread.name for thread, before in self._older.items() if _processor_time(thread) - before >= least]
         return busy[:MOST_NAMED]
 
     def was_interrupted(self, goes_on: bool) -> None:

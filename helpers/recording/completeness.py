@@ -87,13 +87,16 @@ def runs_later(function: str, kind: str) -> str:
     )
 
 
-def thread_gaps(names: list[str]) -> list[str]:
-    """What is missing of threads with these names, which ran before the recording began."""
+def thread_gaps(names: list[str], is_empty: bool) -> list[str]:
+    """What is missing of threads with these names, which ran before the recording began. `is_empty`: nothing of other
+    threads was recorded."""
     if not names:
         return []
+    worked = f"{', '.join(names)} worked meanwhile"
     return [
-        f"Nothing was recorded, and {', '.join(names)} worked meanwhile: before Python 3.12 a thread that is older "
-        "than the recording is not seen. Start it inside the `with record()` block, or use Python 3.12 or later."
+        f"{f'Nothing was recorded, and {worked}' if is_empty else f'{worked}, and nothing of that was recorded'}: "
+        "before Python 3.12 a thread that is older than the recording is not seen. Start it inside the `with record()` "
+        "block, or use Python 3.12 or later."
     ]
 
 
