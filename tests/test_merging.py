@@ -14,9 +14,11 @@ from helpers import Recording, compat, record
 from helpers.events import RecordingError
 from helpers.process_group import BEGAN, own_rank, path_of_rank
 from helpers.views.placement_figures import rank_description
+from tests.recorded_call import edited
 
 NEW_TOKENS = 6
 STEPS_KEPT = 2
+LATER = 2_000_000  # nanoseconds
 
 
 def record_rank(checkpoint, rank: int, *, of: int = 2, monkeypatch) -> Recording:
@@ -36,8 +38,11 @@ def _length() -> dict[str, int]:
 
 @pytest.fixture(scope="module")
 def ranks(tiny_checkpoint) -> list[Recording]:
+    """Recorded one after the other; the second says that it began soon after the first, so that they overlap."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        return [record_rank(tiny_checkpoint, rank, monkeypatch=monkeypatch) for rank in range(2)]
+        recordings = [record_rank(tiny_checkpoint, rank, monkeypatch=monkeypatch) for rank in range(2)]
+    recordings[1].environment[BEGAN] = recordings[0].environment[BEGAN] + LATER
+    return recordings
 
 
 @pytest.fixture(scope="module")
@@ -65,19 +70,21 @@ def test_every_thread_of_every_rank_is_a_lane(ranks, merged):
 
 def test_events_are_all_there_in_the_order_in_which_they_began(ranks, merged):
     assert len(merged) == sum(map(len, ranks))
+    assert not merged.to_frame()["rank"].is_monotonic_increasing, "the ranks overlap"
     assert (merged.events["start"][1:] >= merged.events["start"][:-1]).all()
     parents = merged.events["parent"]
     assert all(parent < event for event, parent in enumerate(parents.tolist()))
 
 
 def test_the_ranks_are_on_one_clock(ranks, merged):
-    """The second rank was recorded after the first, here: by the difference of the times at which they began."""
-    later = ranks[1].environment[BEGAN] - ranks[0].environment[BEGAN]
-    assert later > 0
     frame = merged.to_frame()
     first = frame.groupby("rank")["start"].min()
     apart = first[1] - first[0] - (ranks[1].events["start"][0] - ranks[0].events["start"][0])
-    assert abs(apart - later) <= 100  # nanoseconds: what is kept of a time
+    assert abs(apart - LATER) <= 100  # nanoseconds: what is kept of a time
+    ledger = merged.parameters()
+    placed = ledger[ledger["rank"] == 1]["placed"].to_numpy() - ranks[1].parameters()["placed"].to_numpy()
+    assert set(placed.round(3)) == {LATER / 1e6}
+    assert merged.environment[BEGAN] == ranks[0].environment[BEGAN]
 
 
 @pytest.mark.parametrize(
@@ -86,7 +93,7 @@ def test_the_ranks_are_on_one_clock(ranks, merged):
 def test_the_rows_of_each_rank_are_those_of_its_own_recording(ranks, merged, question):
     table = getattr(merged, question)()
     assert next(iter(table.columns)) == "rank"
-    moved = ("event", "thread", "placed", "milliseconds")  # events are numbered anew, times are on one clock
+    moved = ("event", "thread", "placed")  # events are numbered anew, times are on one clock
     for rank, recording in enumerate(ranks):
         own = getattr(recording, question)()
         assert "rank" not in own
@@ -99,11 +106,15 @@ def test_values_lines_memory_and_shards_are_told_by_rank(ranks, merged):
         values = merged.values()
         own = without(recording.values(), "event")
         pd.testing.assert_frame_equal(without(values[values["rank"] == rank], "event"), own)
+        lines = merged.lines()
+        of_rank = lines[merged.to_frame()["rank"][lines["event"]].to_numpy() == rank]
+        pd.testing.assert_frame_equal(without(of_rank, "event"), without(recording.lines(), "event"))
         memory = merged.memory()
         assert (memory["rank"] == rank).sum() == len(recording.memory())
         shards = merged.shards()
         assert list(shards[shards["rank"] == rank]["file"]) == list(recording.shards()["file"])
-    assert len(merged.lines()) == sum(len(recording.lines()) for recording in ranks)
+    assert len(merged.lines()) == sum(len(recording.lines()) for recording in ranks) > 0
+    assert merged.lines()["event"].is_monotonic_increasing
 
 
 def test_a_memory_sample_stays_with_its_event(ranks, merged):
@@ -123,6 +134,24 @@ def test_warnings_and_modules_of_every_rank_stay(ranks):
     assert merged.warnings == ["rank 0: blind", "rank 1: late"]
     assert len(merged.module_rows) == len(merged.paths) > 0
     assert merged.module_rows == ranks[0].module_rows  # equal ones are kept once
+    for rows in (merged.functions, merged.specs):
+        assert len(set(rows)) == len(rows) > 0
+
+
+def test_tensors_sources_and_surroundings_of_a_rank_stay_its_own(ranks):
+    other = edited(
+        ranks[1],
+        specs=[spec._replace(device="cuda:1") for spec in ranks[1].specs],
+        sources=ranks[1].sources | {"own:function": "only here"},
+        environment=ranks[1].environment | {"python": "3.12.1"},
+    )
+    merged = Recording.merge([ranks[0], other])
+    devices = merged.modules().groupby("rank")["device"].unique()
+    assert {rank: set(found) for rank, found in devices.items()} == {0: {"cpu"}, 1: {"cuda:1"}}
+    assert merged.sources["own:function"] == "only here"
+    assert merged.environment["python"] == f"rank 0: {ranks[0].environment['python']}, rank 1: 3.12.1"
+    assert merged.environment["platform"] == ranks[0].environment["platform"]
+    assert "rank" not in merged.environment
 
 
 def test_find_and_landmarks_tell_of_all_ranks(ranks, merged):
@@ -205,11 +234,14 @@ def test_recordings_may_come_in_any_order_and_as_paths(ranks, merged, tmp_path):
 
 
 def test_what_is_no_whole_run_is_refused_with_the_reason(ranks, merged, single, tmp_path):
+    unclocked = {name: value for name, value in ranks[1].environment.items() if name != BEGAN}
     for recordings, reason in (
         ([], "given no recording"),
         (ranks[:1], "rank 1 is missing"),
         ([ranks[0], ranks[0]], "two recordings of rank 0"),
         ([ranks[0], single], "does not say which rank"),
+        ([ranks[0], edited(ranks[1], environment=unclocked)], "does not say which rank"),
+        ([ranks[0], edited(ranks[1], finished=False)], "still running"),
         ([merged, ranks[1]], "merged already"),
         ([ranks[0], tmp_path / "none.json.gz"], "There is no recording at"),
     ):
