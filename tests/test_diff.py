@@ -279,7 +279,9 @@ def test_something_that_is_no_recording_is_refused(recording):
     with pytest.raises(RecordingError, match="not with dict"):
         recording.diff({})
     with record() as running, pytest.raises(RecordingError, match="still running"):
-        running.diff(running)
+        running.diff(recording)
+    with record() as running, pytest.raises(RecordingError, match="still running"):
+        recording.diff(running)
 
 
 # folding -------------------------------------------------------------------------------------------------------------

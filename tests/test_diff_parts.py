@@ -1,7 +1,9 @@
 """diff() of a recording and an edited copy of it, where what differs is known: parameters, loads, tensors, lines."""
 
+import numpy as np
 import pytest
 
+from helpers.events import NOT_OBSERVED
 from helpers.recording.recording import Recording
 from tests.recorded_call import edited, recorded_call
 from tests.test_diff import rows
@@ -77,3 +79,53 @@ def test_a_forward_that_stands_on_another_line_is_told_once(recording):
     assert (row["what"], row["of"], row["count"]) == ("line", "function", 1)
     assert row["name"].endswith(f":{functions[number].qualname}")
     assert (row["before"], row["after"]) == (recording.functions[number].location, functions[number].location)
+
+
+def test_a_landmark_without_a_function_is_gone_for_the_reason_that_was_recorded(recording):
+    statuses = [
+        status._replace(function=NOT_OBSERVED, reason="not observed: renamed") if status.id == "gen.sample" else status
+        for status in recording.landmark_statuses
+    ]
+    without = edited(recording, landmark_statuses=statuses)
+    (gone,) = rows(recording.diff(without), of="landmark")
+    assert [gone[name] for name in TOLD] == [
+        "gone", "gen.sample", "1 call of GenerationMixin._sample", "not observed: renamed",
+    ]  # fmt: skip
+    (appeared,) = rows(without.diff(recording), of="landmark")
+    assert [appeared[name] for name in TOLD] == ["appeared", "gen.sample", gone["after"], gone["before"]]
+
+
+def test_a_function_that_only_one_recording_has_is_told_with_its_calls(recording):
+    number = next(one.function for one in recording.landmark_statuses if one.id == "gen.sample")
+    functions = list(recording.functions)
+    functions[number] = functions[number]._replace(qualname="draw")
+    others = [status for status in recording.landmark_statuses if status.id != "gen.sample"]
+    before, after = (
+        edited(recording, landmark_statuses=others, functions=made) for made in (recording.functions, functions)
+    )
+    told = {tuple(row[name] for name in TOLD) for row in before.diff(after).to_dict("records")}
+    module = functions[number].module
+    assert told == {
+        ("gone", f"{module}:GenerationMixin._sample", "1 call of GenerationMixin._sample", "not observed"),
+        ("appeared", f"{module}:draw", "not observed", "1 call of draw"),
+    }
+
+
+def test_of_many_values_those_are_told_that_the_other_recording_did_not_have(recording):
+    """Up to three are told in full."""
+    number = next(one.function for one in recording.landmark_statuses if one.id == "gen.sample")
+    event = int(np.flatnonzero(recording.events["function"] == number)[0])
+
+    def having(*values: int) -> Recording:
+        lists = [*recording.value_lists, tuple(("made_up", value) for value in values)]
+        arguments = recording.events["arguments"].copy()
+        arguments[event] = len(lists) - 1
+        return edited(recording, value_lists=lists, events=recording.events | {"arguments": arguments})
+
+    for before, after, told in (
+        ((1, 2, 3), (1, 2), ("1; 2; 3", "1; 2")),
+        ((1, 2, 3, 4), (1, 2), ("3; 4", "no other value")),
+    ):
+        (row,) = having(*before).diff(having(*after)).to_dict("records")
+        assert [row[name] for name in TOLD] == ["value", "gen.sample", *told]
+        assert row["tensors"] == "made_up"
