@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import signal
 import sys
+import threading
 import time
 
 import pytest
@@ -96,3 +98,44 @@ def test_a_request_in_a_thread_older_than_the_recording_is_seen_or_said_to_be_un
 def test_an_older_thread_that_works_a_little_beside_a_recorded_one_is_no_alarm(tiny_checkpoint):
     tokenizer = AutoTokenizer.from_pretrained(tiny_checkpoint)
     assert handled(tokenizer, lambda: work(profile.BUSY)).warnings == []
+
+
+def in_a_thread(function) -> object:
+    results = []
+    thread = threading.Thread(target=lambda: results.append(function()))
+    thread.start()
+    thread.join()
+    return results.pop()
+
+
+def test_a_recording_that_another_thread_ends_says_nothing_untrue_and_leaves_no_handler(tiny_checkpoint):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_checkpoint)
+    before = signal.getsignal(signal.SIGINT)
+    recorder = record()
+    recording = recorder.__enter__()
+    try:
+        tokenizer("a text")
+        in_a_thread(lambda: recorder.__exit__(None, None, None))
+        assert recording.warnings == []
+        assert len(recording) > 0
+        with record() as following:
+            tokenizer("a text")
+        assert len(following) == len(recording)
+        assert following.warnings == []
+        assert sys.getprofile() is None
+        assert signal.getsignal(signal.SIGINT) is before
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_after_a_recording_that_another_thread_ended_is_the_program_s():
+    before = signal.getsignal(signal.SIGINT)
+    recorder = record("landmarks")
+    recorder.__enter__()
+    try:
+        in_a_thread(lambda: recorder.__exit__(None, None, None))
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is before
+    finally:
+        signal.signal(signal.SIGINT, before)

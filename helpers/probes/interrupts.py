@@ -35,11 +35,14 @@ class InterruptGuard:
         self._codes = frozenset(function.__code__ for function in functions)
         self._previous: object = None
         self._arrived: float | None = None  # the interrupt that is put off
+        self._ended = False  # in another thread, which may set no handler
         self.raised_in_callback = False  # Python then takes a profile function off
 
     def hold(self) -> None:
         """Only in the main thread, which alone runs handlers, and where an interrupt is a Python exception."""
         previous = signal.getsignal(signal.SIGINT)
+        while isinstance(earlier := getattr(previous, "__self__", None), InterruptGuard) and earlier._ended:
+            previous = earlier._previous
         if callable(previous) and threading.current_thread() is threading.main_thread():
             self._previous = previous
             signal.signal(signal.SIGINT, self._handler)
@@ -47,13 +50,17 @@ class InterruptGuard:
     def release(self) -> None:
         """Put the handler back; one that the program has set meanwhile stays.
 
-        A recording that began later, and still runs, stands before this one: it is given the handler to put back.
+        A recording that began later, and still runs, stands before this one: it is given the handler to put back. Only
+        the main thread may put one back: ended in another, this one does so at the next interrupt, or recording.
         """
         if self._previous is None:
             return
         current = signal.getsignal(signal.SIGINT)
         if current == self._handler:
-            signal.signal(signal.SIGINT, self._previous)
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGINT, self._previous)
+            else:
+                self._ended = True
             return
         while isinstance(later := getattr(current, "__self__", None), InterruptGuard):
             if later._previous == self._handler:
@@ -62,6 +69,11 @@ class InterruptGuard:
             current = later._previous
 
     def _handler(self, number: int, frame: types.FrameType | None) -> None:
+        if self._ended:
+            if signal.getsignal(number) == self._handler:  # else the program's own passes it on
+                signal.signal(number, self._previous)
+            self._previous(number, frame)
+            return
         here = frame
         in_callback = False
         while here is not None:

@@ -48,6 +48,7 @@ class ProfileProbe(CallProbe):
                 "in the same place. End it, record without lines, or use Python 3.12 or later."
             )
         self._active = True
+        self._thread = threading.get_ident()
         self._began = time.monotonic()
         self._older = {
             thread: _processor_time(thread)
@@ -64,10 +65,13 @@ class ProfileProbe(CallProbe):
     def stop(self) -> None:
         """See CallProbe.stop. A thread that outlives the recording takes its profile function off at its next call.
 
-        What somebody else has set in its place meanwhile stays.
+        What somebody else has set in its place meanwhile stays. So does the one that began it, where another thread
+        ends it: what stands there cannot be asked.
         """
-        displaced = not self._is_own(sys.getprofile())
-        if not displaced:
+        is_own = self._is_own(sys.getprofile())
+        began_here = threading.get_ident() == self._thread
+        displaced = began_here and not is_own
+        if is_own:
             sys.setprofile(None)
         # Asked while it is active: the calls below would make an inactive trace function take itself off.
         traced = sys.gettrace() == self._trace
@@ -83,7 +87,7 @@ class ProfileProbe(CallProbe):
         if self._is_own(threading.getprofile()):
             threading.setprofile(None)
         if self.lines is not None:
-            if not traced:
+            if began_here and not traced:
                 self.problems["trace function"] = (
                     "Another trace function was set during the recording, or this one's was taken off (a debugger, "
                     "coverage): lines that ran after that were not observed."
