@@ -99,6 +99,8 @@ def read(path: Path):
         cells = [(cell.cell_type, cell.source, cell.metadata) for cell in notebook.cells]
     except (ValueError, AttributeError, KeyError, TypeError, nbformat.ValidationError) as error:
         raise SiteError(f"{path.name} is not a notebook that can be read: {_first_line(error)}") from error
+    except OSError as error:
+        raise SiteError(f"{path.name} cannot be read ({error.strerror}).") from error
     if not cells:
         raise SiteError(f"{path.name} has no cells: there is nothing to show.")
     return notebook

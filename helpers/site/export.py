@@ -37,6 +37,8 @@ GLOSSARY = ROOT / "docs" / "glossary.md"
 _GLOSSARY_LINK = re.compile(r"\((?:\.\./docs/)?glossary\.md(?:#([\w-]+))?\)")
 _EXPLAINED = re.compile(r"\[([^\]]+)\]" + _GLOSSARY_LINK.pattern)
 _OTHER_NOTEBOOK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!\w+:)[^)#\s]+\.ipynb(?:#[^)]*)?\)")
+RIGHT_TO_LEFT = ("ar", "ckb", "dv", "fa", "he", "ps", "sd", "ug", "ur", "yi")
+"""Languages whose texts begin at the right."""
 _TERM = re.compile(r"^## (.+)\n+((?:(?!## ).*\n?)*)", re.MULTILINE)
 
 
@@ -124,6 +126,7 @@ def _document(page: NotebookPage, made_with: str, folder: Path, language: str) -
     )
     title = re.sub(r"[`*]", "", page.title)
     facts = {"title": title, "footer": made_with, "style": _style(), "script": _script(), "language": language}
+    facts["direction"] = "rtl" if language.lower().partition("-")[0] in RIGHT_TO_LEFT else "ltr"
     document, _ = exporter().from_notebook_node(notebook, resources={"page": facts})
     document = document.replace(CONTENTS, contents.contents(document), 1)
     return "\n".join(line.rstrip() for line in document.splitlines()) + "\n"

@@ -86,6 +86,14 @@ def _pages(chosen: list[Path], output: Path | None) -> list[tuple[Path, Path]]:
             raise SiteError(f"-o {output}: give the name of a page in a folder that exists.")
         return [(chosen[0], output)]
     folder = output or Path.cwd()
-    if folder.is_file() or folder.suffix:
+    if folder.is_file() or (folder.suffix and not folder.is_dir()):  # there may be a folder "course 1.2"
         raise SiteError(f"-o {folder}: give the name of a page (page.html), or a folder.")
-    return [(notebook, folder / f"{notebook.stem}.html") for notebook in chosen]
+    pages: dict[Path, Path] = {}
+    for notebook in chosen:
+        page = folder / f"{notebook.stem}.html"
+        if page in pages:
+            raise SiteError(
+                f"{pages[page]} and {notebook} would both become {page}: export one of them to another place."
+            )
+        pages[page] = notebook
+    return [(notebook, page) for page, notebook in pages.items()]
