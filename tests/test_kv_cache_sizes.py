@@ -41,6 +41,16 @@ def test_the_bytes_of_a_layer_with_another_state_are_not_those_of_its_keys_and_v
 
 def test_of_a_quantised_layer_only_the_positions_that_it_has_seen_are_known():
     assert layer_sizes(cache(layer(_quantized_keys=(1,)))) == [LayerSize(5, NOT_OBSERVED, NOT_OBSERVED)]
+    assert layer_sizes(cache(layer(None, None, _quantized_keys=(1,)))) == [UNKNOWN]
+    whole = SimpleNamespace(
+        key_cache=[KEYS], value_cache=[VALUES], _quantized_key_cache=[1], get_seq_length=lambda: 9
+    )  # before 4.54
+    assert layer_sizes(whole) == [LayerSize(9, NOT_OBSERVED, NOT_OBSERVED)]
+
+
+def test_a_layer_that_is_filled_with_something_else_than_tensors_is_unknown():
+    assert layer_sizes(cache(layer([KEYS], [VALUES], is_initialized=True))) == [UNKNOWN]
+    assert layer_sizes(cache(layer(None, None, is_initialized=False))) == [LayerSize(0, 0, 0)]
 
 
 def test_legacy_tuples_and_caches_of_lists():
@@ -55,6 +65,8 @@ def test_an_encoder_decoder_has_the_tokens_of_its_own_and_the_bytes_of_both():
     own, cross = cache(layer(), layer()), cache(layer(seen=30))
     both = SimpleNamespace(self_attention_cache=own, cross_attention_cache=cross)
     assert layer_sizes(both) == [LayerSize(5, 8, 2 * BYTES), LayerSize(5, 8, BYTES)]
+    turned = SimpleNamespace(self_attention_cache=cross, cross_attention_cache=own)
+    assert layer_sizes(turned) == [LayerSize(30, 8, 2 * BYTES), LayerSize(0, 0, BYTES)]
     unknown = SimpleNamespace(self_attention_cache=own, cross_attention_cache=cache(layer(_quantized_keys=(1,))))
     assert [size.nbytes for size in layer_sizes(unknown)] == [NOT_OBSERVED, BYTES]
     for parts in ((own, object()), (object(), cross)):
