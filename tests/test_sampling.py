@@ -330,6 +330,16 @@ def test_draws_are_seeded_follow_the_probabilities_and_leave_the_global_state(ti
         result.draw(seed=1, count=0)
 
 
+def test_draws_are_counted_beside_what_is_expected_of_them(tiny_pair):
+    given = _by_hand(np.log([0.05, 0.25, 0.5, 0.2]))
+    result = sampling.distribution(given, SamplingSettings(do_sample=True, top_k=4), tiny_pair[0])
+    ids, counts, expected, deviation = result.draw_counts(np.array([2, 2, 1, 0, 2, 2, 2, 1]), top=3)
+    assert list(ids) == [2, 1, 3]  # the likeliest first; 0 is not among them
+    assert list(counts) == [5, 2, 0]
+    assert expected == pytest.approx([4, 2, 1.6])
+    assert deviation == pytest.approx([2**0.5, 1.5**0.5, 1.28**0.5])
+
+
 def test_tables(tiny_pair):
     given = _by_hand(np.log([0.1, 0.6, 0.3]))
     result = sampling.distribution(given, SamplingSettings(do_sample=True, top_k=2, min_p=0.0), tiny_pair[0])
