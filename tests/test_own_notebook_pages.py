@@ -41,6 +41,27 @@ def test_a_notebook_that_may_not_be_read_is_told_in_one_line(tmp_path, monkeypat
     assert capsys.readouterr().err == "error: one.ipynb cannot be read (Permission denied).\n"
 
 
+def test_what_stands_in_code_is_shown_as_it_is(tmp_path):
+    (tmp_path / "plot.png").write_bytes(b"not looked at")
+    picture, link = "![a plot](plot.png)", "[two](two.ipynb)"
+    inline = f"Write `{picture}` or ``{link}``."
+    text = f"{inline}\n\n```\n{picture} {link}\n```\n\n{picture} and `x` {link}\n\n```\n{link}\n```"
+    notebook = write(tmp_path / "one.ipynb", markdown_cell(text), CELLS[1])
+    page = tmp_path / "one.html"
+    assert main(["export", str(notebook), "-o", str(page), "--as-it-is"]) == 0
+    shown = page.read_text(encoding="utf-8")
+    assert (shown.count(picture), shown.count(link)) == (2, 3)
+    assert shown.count("data:image/png;base64,bm90IGxvb2tlZCBhdA==") == 1
+    assert "<code>x</code> two" in shown
+
+
+def test_a_picture_that_is_attached_no_more_is_told_in_one_line(tmp_path, capsys):
+    notebook = write(tmp_path / "one.ipynb", markdown_cell("![a plot](attachment:gone.png)"), CELLS[1])
+    assert main(["export", str(notebook), "-o", str(tmp_path / "one.html"), "--as-it-is"]) == 1
+    told = "error: one.ipynb: a picture of a text is not in the file (missing attachment: gone.png)\n"
+    assert capsys.readouterr().err == told
+
+
 def exported(tmp_path, language: str):
     notebook = write(tmp_path / "one.ipynb", *CELLS)
     page = tmp_path / f"{language}.html"

@@ -36,6 +36,11 @@ CONTENTS = "<!--contents-->"
 GLOSSARY = ROOT / "docs" / "glossary.md"
 _GLOSSARY_LINK = re.compile(r"\((?:\.\./docs/)?glossary\.md(?:#([\w-]+))?\)")
 _EXPLAINED = re.compile(r"\[([^\]]+)\]" + _GLOSSARY_LINK.pattern)
+_CODE = re.compile(
+    r"^ {0,3}(?P<fence>`{3,}|~{3,})[^\n]*\n.*?(?:^ {0,3}(?P=fence)[`~]*[ \t]*$|\Z)"
+    r"|(?<![`\\])(?P<ticks>`+)(?!`)(?:(?!\n\n).)+?(?<!`)(?P=ticks)(?!`)",
+    re.MULTILINE | re.DOTALL,
+)
 _OTHER_NOTEBOOK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!\w+:)[^)#\s]+\.ipynb(?:#[^)]*)?\)")
 RIGHT_TO_LEFT = ("ar", "ckb", "dv", "fa", "he", "ps", "sd", "ug", "ur", "yi")
 """Languages whose texts begin at the right."""
@@ -114,8 +119,7 @@ def _document(page: NotebookPage, made_with: str, folder: Path, language: str) -
     cell_tags.apply(notebook)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = embedded_pictures.embedded(cell.source, folder)
-            cell.source = _OTHER_NOTEBOOK.sub(r"\1", cell.source)  # the page travels alone
+            cell.source = _outside_code(cell.source, lambda text: _alone(text, folder))
             if not known:
                 cell.source = _EXPLAINED.sub(r"\1", cell.source)  # a wheel has no glossary: the words alone
             cell.source = _GLOSSARY_LINK.sub(lambda found: _word(found[1], known, words), cell.source)
@@ -130,6 +134,20 @@ def _document(page: NotebookPage, made_with: str, folder: Path, language: str) -
     document, _ = exporter().from_notebook_node(notebook, resources={"page": facts})
     document = document.replace(CONTENTS, contents.contents(document), 1)
     return "\n".join(line.rstrip() for line in document.splitlines()) + "\n"
+
+
+def _outside_code(source: str, change: Callable[[str], str]) -> str:
+    """A text in Markdown, changed where it is not code: what stands in backticks or a fence is shown as it is."""
+    parts, end = [], 0
+    for code in _CODE.finditer(source):
+        parts += [change(source[end : code.start()]), code[0]]
+        end = code.end()
+    return "".join([*parts, change(source[end:])])
+
+
+def _alone(text: str, folder: Path) -> str:
+    """A text of a page that travels alone: with its pictures, without links to other notebooks."""
+    return _OTHER_NOTEBOOK.sub(r"\1", embedded_pictures.embedded(text, folder))
 
 
 def glossary() -> dict[str, tuple[str, str]]:

@@ -6,8 +6,9 @@ import logging
 
 from jinja2 import pass_context
 from nbconvert import HTMLExporter
-from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from nbconvert.filters.markdown_mistune import InvalidNotebook, IPythonRenderer, MarkdownWithMath
 
+from helpers.site import SiteError
 from helpers.site.export import TEMPLATE, TEMPLATES
 from helpers.site.mathematics import between_dollars, mathml
 
@@ -26,7 +27,10 @@ class _Renderer(IPythonRenderer):
 @pass_context
 def _markdown(context, source: str) -> str:
     attachments = context.get("cell", {}).get("attachments", {})
-    return MarkdownWithMath(renderer=_Renderer(escape=False, attachments=attachments)).render(source)
+    try:
+        return MarkdownWithMath(renderer=_Renderer(escape=False, attachments=attachments)).render(source)
+    except InvalidNotebook as error:
+        raise SiteError(f"a picture of a text is not in the file ({error})") from error
 
 
 def exporter() -> HTMLExporter:
