@@ -139,3 +139,25 @@ def test_an_interrupt_after_a_recording_that_another_thread_ended_is_the_program
         assert signal.getsignal(signal.SIGINT) is before
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_threads_that_still_run_are_counted_where_not_all_are_named():
+    computing, ended = threading.Barrier(6), threading.Event()
+
+    def waits(*_):
+        computing.wait(timeout=60)
+        ended.wait(timeout=60)
+
+    layer = torch.nn.Linear(1, 1)
+    layer.register_forward_hook(waits)
+    threads = [threading.Thread(target=layer, args=(torch.zeros(1),), name=f"request {number}") for number in range(5)]
+    recorder = record()
+    recorder.__enter__()
+    for thread in threads:
+        thread.start()
+    computing.wait(timeout=60)
+    with pytest.warns(UserWarning, match=r"request \d, request \d, request \d and 2 more still ran"):
+        recorder.__exit__(None, None, None)
+    ended.set()
+    for thread in threads:
+        thread.join()

@@ -74,7 +74,7 @@ def still_running(recording: Recording, own_thread: str) -> list[str]:
     if not names:
         return []
     return [
-        f"{', '.join(names[:_MOST_NAMED])} still ran when the recording ended: the calls that were open there have the "
+        f"{_some(names)} still ran when the recording ended: the calls that were open there have the "
         "status open, and what came after is missing. Wait for the thread inside the `with record()` block."
     ]
 
