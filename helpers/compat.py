@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
@@ -187,6 +188,28 @@ def static_cache(config: PretrainedConfig, batch: int, positions: int, dtype: to
         sizes = {"max_batch_size": batch, "device": "cpu", "dtype": dtype}
         return StaticCache(config=config, max_cache_len=positions, **sizes)
     return StaticCache(config=config, max_cache_len=positions)
+
+
+def kept_in_float32(model: PreTrainedModel, dtype: torch.dtype) -> re.Pattern | None:
+    """What is in the names of those tensors that `from_pretrained` keeps in float32 when it is asked for `dtype`; None
+    where there are none.
+
+    Before 5.0 the model's class names whole modules or parameters; from then on its words fit anywhere in a name
+    ("gate" fits "gate_proj" too), with * for anything. 5.0 itself keeps them in whatever dtype is asked for.
+    """
+    import torch
+    from transformers import PreTrainedModel
+
+    if hasattr(model, "_get_dtype_plan"):
+        words = list(model._get_dtype_plan(dtype))
+    elif hasattr(model, "dtype_plan"):
+        words = list(model.dtype_plan or ())
+    else:
+        words = list(getattr(model, "_keep_in_fp32_modules", None) or ()) if dtype is torch.float16 else []
+        if dtype in (torch.float16, torch.bfloat16) and hasattr(PreTrainedModel, "_keep_in_fp32_modules_strict"):
+            words += model._keep_in_fp32_modules_strict or ()
+        words = [rf"(^|\.){word}($|\.)" for word in words]
+    return re.compile("|".join(word.replace("*", ".*") for word in words)) if words else None
 
 
 def loads_in_the_checkpoint_s_dtype() -> bool:

@@ -86,7 +86,7 @@ def _scaled(rehearsal: Rehearsal) -> list[str]:
 def _other_tensors(source: Source, parameters: list[Parameter]) -> list[str]:
     """Whether tensors of the checkpoint are none of the model's."""
     stored = {weight.name: weight.shape for weight in source.stored or ()}
-    expected = {entry.name: entry.shape for entry in parameters if not entry.is_buffer}
+    expected = {entry.name: entry.shape for entry in parameters}
     others = sum(expected.get(name) != shape for name, shape in stored.items())
     if not others:
         return []

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import inspect
 import logging as python_logging
-import re
 import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -156,6 +155,7 @@ class FakeModel:
     def parameters(self) -> list[Parameter]:
         """Parameters and buffers, each storage once, under the first of its names."""
         seen, found = set(), []
+        kept, stored = compat.kept_in_float32(self.model, self.dtype), self.model.state_dict()
         for is_buffer, named in (
             (False, self.model.named_parameters()),
             (True, self.model.named_buffers()),
@@ -164,7 +164,8 @@ class FakeModel:
                 storage = tensor.untyped_storage()._cdata
                 if storage not in seen:
                     seen.add(storage)
-                    dtype = tensor.dtype if is_buffer else self._loaded_dtype(name, tensor.dtype)
+                    is_kept = kept and name in stored and tensor.is_floating_point() and kept.search(name)
+                    dtype = torch.float32 if is_kept else tensor.dtype
                     nbytes = tensor.numel() * dtype.itemsize
                     found.append(Parameter(name, tuple(tensor.shape), _plain(dtype), nbytes, is_buffer))
         return found
@@ -178,15 +179,6 @@ class FakeModel:
             if known != name:
                 tied[name] = known
         return tied
-
-    def _loaded_dtype(self, name: str, built: torch.dtype) -> torch.dtype:
-        """float32 for what from_pretrained keeps in it although another dtype is asked for, else as built."""
-        kept = list(getattr(self.model, "_keep_in_fp32_modules_strict", None) or ())
-        if self.dtype == torch.float16:
-            kept += getattr(self.model, "_keep_in_fp32_modules", None) or ()
-        half = self.dtype in (torch.float16, torch.bfloat16)
-        is_kept = half and any(re.search(rf"(^|\.){re.escape(part)}($|\.)", name) for part in kept)
-        return torch.float32 if is_kept and built.is_floating_point else built
 
     def rehearse(self, prompt_tokens: int, new_tokens: int, batch: int, cache: str) -> Rehearsal:
         """Prefill of `prompt_tokens`, and the decode steps of `new_tokens`, for `batch` sequences.
