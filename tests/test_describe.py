@@ -227,6 +227,15 @@ def test_source_files_are_told_by_package():
     assert source_path("/somewhere/private/script.py") == "script.py"
 
 
+def test_remote_code_is_told_by_the_name_that_it_is_imported_by(tmp_path):
+    """transformers puts an __init__.py into its modules cache, beside that of transformers_modules."""
+    own = tmp_path / "cache" / "modules" / "transformers_modules" / "my_model"
+    own.mkdir(parents=True)
+    for folder in (own, own.parent, own.parent.parent):
+        (folder / "__init__.py").touch()
+    assert source_path(str(own / "modeling_mine.py")) == "transformers_modules/my_model/modeling_mine.py"
+
+
 # the way in for events, which compares keys before it describes ------------------------------------------------------
 
 ALIKE = (

@@ -55,3 +55,10 @@ def test_what_the_model_keeps_in_float32_counts_as_such(own_checkpoint, dtype):
 def test_a_stored_buffer_is_a_tensor_of_the_model(own_checkpoint):
     notes = forecast(own_checkpoint, dtype="float32", prompt_tokens=3, new_tokens=2).notes
     assert not any("stored tensors are none of the model's" in note for note in notes)
+
+
+def test_the_summary_names_no_home_folder(own_checkpoint, monkeypatch):
+    monkeypatch.setenv("HOME", str(own_checkpoint.parent))
+    found = forecast(own_checkpoint, dtype="float32", prompt_tokens=3, new_tokens=2)
+    assert str(found).startswith("~/")
+    assert str(own_checkpoint.parent) not in found._repr_html_()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from helpers.forecasting.means import Means
+from helpers.probes.redact import without_home
 from helpers.tables import Table, format_bytes
 
 PHASES = ("load", "prefill", "decode")
@@ -148,7 +149,7 @@ class Forecast:
         tied = f"; {', '.join(self.tied)} tied to another, counted once" if self.tied else ""
         positions = f"{self.prompt_tokens} prompt + {self.new_tokens} new tokens, batch {self.batch}"
         lines = [
-            f"{self.model} ({self.architecture}) in {self.dtype}",
+            f"{without_home(self.model)} ({self.architecture}) in {self.dtype}",
             f"  parameters   {self.parameters:,}{tied}",
             f"  weights      {_known(self.weights)}",
             f"  KV cache     {_known(self.kv_cache)} ({self.cache}, {positions}){self._per_token()}",

@@ -167,6 +167,10 @@ def _spellings(folder: str) -> tuple[re.Pattern, ...]:
     )
 
 
+REMOTE_CODE = "transformers_modules"
+"""The package of the code that comes with checkpoints."""
+
+
 @functools.lru_cache(maxsize=4096)
 def source_path(file: str) -> str:
     """A source file as readers know it: `transformers/modeling_utils.py`, not where this machine keeps it.
@@ -177,6 +181,8 @@ def source_path(file: str) -> str:
     package = path.parent
     while (package / "__init__.py").exists():
         package = package.parent
+        if REMOTE_CODE in path.relative_to(package).parts[:1]:
+            break  # transformers makes the cache folder around it a package too, which nobody imports
     if package != path.parent:
         return path.relative_to(package).as_posix()
     library = Path(os.__file__).parent
