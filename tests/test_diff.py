@@ -77,6 +77,9 @@ def test_a_zoom_that_shows_it_counts_it_apart(tiny_checkpoint, zoom):
     assert recorded.landmarks().set_index("landmark").loc["smp.softmax", "calls"] == 2
     assert len(recorded.find("smp.softmax")) == 2
     assert len(recorded.find("functional:softmax")) == 2 * (1 + LAYERS)
+    assert len(recorded.find("functional:softmax", stage="sampling")) == 2
+    sampling = recorded.landmarks().groupby("stage")["calls"].sum()[9]
+    assert recorded.stages().set_index("stage").loc[9, "calls"] == sampling
 
 
 @pytest.mark.skipif(IS_4_47, reason="there each attention is a class, and gives its weights where they are asked for")

@@ -22,6 +22,16 @@ def _is_forward(function: Function) -> bool:
     return function.qualname.endswith(".forward") and not function.module.startswith("transformers.pipelines.")
 
 
+def not_of_their_landmark(recording: Recording) -> set[int]:
+    """The events that call a landmark's function and are none of its calls."""
+    found: set[int] = set()
+    for status in recording.landmark_statuses:
+        if status.id in _outside_modules() and status.function != NOT_OBSERVED:
+            events = np.flatnonzero(recording.events["function"] == status.function)
+            found |= set(events.tolist()) - set(of_its_own(recording, status.id, events).tolist())
+    return found
+
+
 def of_its_own(recording: Recording, landmark: str, events: np.ndarray) -> np.ndarray:
     """Those of `events`, calls of the landmark's function, that are the landmark's: not attention's softmax where it is
     the decoding loop's that is meant."""

@@ -14,7 +14,7 @@ from ..recording.rank_columns import ranks_of
 from ..recording.recording import Recording
 from ..tables import Table
 from .cells import MILLISECOND, attribute_text, events_by_function, tensors_text, values_text
-from .landmark_calls import of_its_own
+from .landmark_calls import not_of_their_landmark, of_its_own
 from .requirements import require_finished
 
 MODULE_CALL = "Module._wrapped_call_impl"
@@ -155,9 +155,10 @@ def _own_costs(recording: Recording) -> dict[int | None, _Cost]:
     columns = recording.events
     timed = _timed_threads(recording)
     stage_of = stage_of_functions(recording)
+    others = not_of_their_landmark(recording)
     costs: dict[int | None, _Cost] = defaultdict(_Cost)
     for event, (stage, outer) in enumerate(stage_around(recording, stage_of)):
-        costs[stage].calls += columns["function"][event] in stage_of
+        costs[stage].calls += columns["function"][event] in stage_of and event not in others
         if stage == outer or columns["thread"][event] not in timed:
             continue
         duration = int(columns["end"][event] - columns["start"][event])
@@ -201,8 +202,9 @@ def _summarised_steps(recording: Recording, rows: list[dict]) -> list[dict]:
 def stage_around(recording: Recording, stage_of: dict[int, int]) -> list[tuple[int | None, int | None]]:
     """(stage, stage of the event around it) of each event; an event without a stage of its own has its parent's."""
     functions, parents = recording.events["function"].tolist(), recording.events["parent"].tolist()
+    others = not_of_their_landmark(recording)
     stages: list[tuple[int | None, int | None]] = []
-    for function, parent in zip(functions, parents, strict=True):
+    for event, (function, parent) in enumerate(zip(functions, parents, strict=True)):
         outer = stages[parent][0] if parent != NOT_OBSERVED else None
-        stages.append((stage_of.get(function, outer), outer))
+        stages.append((outer if event in others else stage_of.get(function, outer), outer))
     return stages
