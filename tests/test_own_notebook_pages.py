@@ -63,7 +63,7 @@ def test_a_picture_that_is_attached_no_more_is_told_in_one_line(tmp_path, capsys
 
 
 def exported(tmp_path, language: str):
-    notebook = write(tmp_path / "one.ipynb", *CELLS)
+    notebook = write(tmp_path / "one.ipynb", *CELLS, markdown_cell("`f(x)[0]`"))
     page = tmp_path / f"{language}.html"
     assert main(["export", str(notebook), "-o", str(page), "--as-it-is", "--language", language]) == 0
     return page
@@ -83,5 +83,6 @@ def test_code_runs_from_left_to_right_in_a_text_that_does_not(tmp_path, open_off
     file = exported(tmp_path, "ar")
     page = open_offline(file, file)
     direction = "(one) => getComputedStyle(one).direction"
-    found = [page.locator(one).first.evaluate(direction) for one in ("h1", ".code pre", ".output pre", "footer p")]
-    assert found == ["rtl", "ltr", "ltr", "ltr"]
+    places = ("h1", ".code pre", ".output pre", "p > code", "footer p")
+    found = [page.locator(one).first.evaluate(direction) for one in places]
+    assert found == ["rtl", "ltr", "ltr", "ltr", "ltr"]
