@@ -110,12 +110,13 @@ test-slow: checkpoint  ## the slow tests that need no browser and no GPU
 test-browser: checkpoint  ## the pages, the site and the widgets in JupyterLab, in Chromium
 	$(RUN) -m pytest -m "browser and not gpu"
 
-# Two at a time: most of a test is one thread's. All are run, also when one has failed; each prints when it has ended.
+# Three at a time, also on two cores: most of a test is one thread's, and browsers, downloads and disks are waited for.
+# All are run, also when one has failed; each prints when it has ended.
 # Threads of torch that wait for their next piece of work sleep: turning, they would hold the other part's core.
 ORDERLY = $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 PARTS = test-browser test-slow test-versions unit test-monitoring validate
 test-all: lint checkpoint  ## all of that, what is slow or needs a browser, older versions and Python 3.12
-	OMP_WAIT_POLICY=PASSIVE $(MAKE) --no-print-directory --jobs=2 --keep-going $(ORDERLY) $(PARTS)
+	OMP_WAIT_POLICY=PASSIVE $(MAKE) --no-print-directory --jobs=3 --keep-going $(ORDERLY) $(PARTS)
 
 bench: checkpoint  ## the benchmarks, one after the other
 	@set -e; for benchmark in benchmarks/bench_*.py; do \
