@@ -46,6 +46,7 @@ from .recording.completeness import (
     still_running,
     thread_gaps,
     without_calls,
+    without_lines,
     without_steps,
 )
 from .recording.recording import Recording
@@ -340,6 +341,7 @@ class Recorder(AbstractContextManager):
             *gaps(recording, self._tracker.new_tokens, self._weights.compiled, self._forwards_inside()),
             *without_steps(self._tracker.batches),
             *without_calls(self._compiled_functions.silent if self._compiled_functions else []),
+            *without_lines(self._silent_lines() if exception_type is None else []),
             *thread_gaps(self._unseen_threads, is_empty=not len(recording)),
             *other_processes(self._processes.names),
             *still_running(recording, threading.current_thread().name),
@@ -355,6 +357,10 @@ class Recorder(AbstractContextManager):
             path: {known(code): count for code, count in forwards.items() if known(code) is not None}
             for path, forwards in self._weights.forwards_inside.items()
         }
+
+    def _silent_lines(self) -> list[str]:
+        """Of the functions named in lines=, those without a line; none of the ones that nobody named."""
+        return [] if self._line_probe is None or self._lines == DEFAULT_LINES else self._line_probe.silent()
 
     def _seen_functions(self) -> set[int]:
         landmark_functions = {status.function for status in self.recording.landmark_statuses}

@@ -53,6 +53,23 @@ def test_lines_are_told_in_the_order_in_which_they_ran():
     ]
 
 
+def test_a_named_function_without_a_line_is_told():
+    own = f"{__name__}:decides"
+    told = rf"No line was recorded of '{own}', 'smp.softmax', named in lines="
+    with pytest.warns(UserWarning, match=told), record(lines=(own, "smp.softmax")) as recording:
+        pass
+    assert re.match(told, recording.warnings[0])
+    with record("lines") as unnamed:  # those in which a load decides: nobody asked for one
+        pass
+    assert record_here(decides, 1, torch.zeros(1)).warnings == unnamed.warnings == []
+
+
+def test_a_named_function_that_an_error_kept_from_running_is_not_told():
+    with pytest.raises(ZeroDivisionError), record(lines=(f"{__name__}:decides",)) as recording:
+        raise ZeroDivisionError
+    assert recording.warnings == []
+
+
 def test_each_line_tells_what_it_changed():
     lines = record_here(decides, 2, torch.zeros(2)).lines()
     changed = list(zip(lines["text"], lines["changed"], strict=True))

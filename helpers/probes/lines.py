@@ -17,10 +17,15 @@ Seen = dict[str, tuple[int, int, int]]  # name to (identity, tensor list, value 
 
 
 class LineProbe:
-    """Collects line rows of the code objects that it is given; `rows` are in the order in which lines ended."""
+    """Collects line rows of the code objects that it is given; `rows` are in the order in which lines ended.
 
-    def __init__(self, codes: list[types.CodeType], describer: Describer, clock: Callable[[], int]) -> None:
-        self.codes = {id(code): code for code in codes}
+    `named`: the code by the name that the reader gave, None for a landmark without a function of its own here.
+    """
+
+    def __init__(self, named: dict[str, types.CodeType | None], describer: Describer, clock: Callable[[], int]) -> None:
+        self._named = named
+        self._ran: set[int] = set()
+        self.codes = {id(code): code for code in named.values() if code is not None}
         self.rows: list[tuple[int, int, int, int, int]] = []  # event, line, start, tensors, values
         self._describer = describer
         self._clock = clock
@@ -30,11 +35,16 @@ class LineProbe:
         """Line `number` of the call `event` begins in `frame`."""
         running = self._running.get(event)
         if running is None:
+            self._ran.add(id(frame.f_code))
             _, seen = self._look(frame, {})
             self._running[event] = [number, self._clock(), seen]
             return
         self._end_line(event, running, frame)
         running[0], running[1] = number, self._clock()
+
+    def silent(self) -> list[str]:
+        """The names of which no line was recorded."""
+        return [name for name, code in self._named.items() if id(code) not in self._ran]
 
     def ended(self, event: int, frame: types.FrameType) -> None:
         """The call ended: so did its last line."""

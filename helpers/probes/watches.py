@@ -199,11 +199,11 @@ class Watches:
         Raises RecordingError for a function that there is not.
         """
         by_id = {resolution.landmark.id: resolution for resolution in self._resolutions}
-        codes = [code for name in names if (code := _code_named(name, by_id)) is not None]
-        for code in codes:
+        named = {name: _code_named(name, by_id) for name in names}
+        for code in filter(None, named.values()):
             if id(code) not in self.by_code:
                 self._add(self._call_watch(code))
-        return LineProbe(codes, self._describer, clock) if names else None
+        return LineProbe(named, self._describer, clock) if named else None
 
     def call_finder(self) -> CallFinder | None:
         """Finds the functions of the zooms calls and functions as they are called; None without these."""

@@ -50,6 +50,17 @@ def without_calls(functions: list[str]) -> list[str]:
     return [f"The calls inside {_some(functions)} are missing: torch.compile stands before them, and {_REMEDY}"]
 
 
+def without_lines(functions: list[str]) -> list[str]:
+    """What is not told of these functions, whose lines were asked for."""
+    if not functions:
+        return []
+    return [
+        f"No line was recorded of {_some([repr(name) for name in functions])}, named in lines=: no call of it began "
+        "inside the recording, or only in decode steps of which a summary row is kept, or it is no Python function in "
+        "the installed version."
+    ]
+
+
 def _some(names: list[str]) -> str:
     more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
     return ", ".join(names[:_MOST_NAMED]) + more
