@@ -33,7 +33,7 @@ MEMORY_COLUMNS = (
     "file_mapped",  # … of which pages of mapped files (safetensors shards, shared libraries)
     "parameters",  # bytes of the parameters and buffers of the models that live, ties once, meta not counted
     "parameters_virtual",  # … of those without memory of their own: meta tensors, also what accelerate keeps elsewhere
-    "kv_cache",  # bytes of the KV cache
+    "kv_cache",  # bytes of the KV caches of the generate() calls that run
     "cuda_allocated",  # bytes, summed over devices
     "cuda_reserved",
     "cuda_peak",  # highest allocated since the process started or the user's last reset

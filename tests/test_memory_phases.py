@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
 from helpers import Recording, compat, record
 from helpers.events import NOT_OBSERVED, RecordingError
@@ -109,3 +109,33 @@ def test_activations_need_modules(tiny_checkpoint):
     assert list(table["phase"])[:1] == ["load"]
     assert table["activations"].isna().all()
     assert table["activations_are"].str.contains("modules").all()
+
+
+class NamesItsOwn(LlamaForCausalLM):
+    """Keeps the KV cache between two steps under a name of its own."""
+
+    def _update_model_kwargs_for_generation(self, *args, **kwargs):
+        held = super()._update_model_kwargs_for_generation(*args, **kwargs)
+        return held | {"history": held.pop(CACHE, None)}
+
+    def prepare_inputs_for_generation(self, input_ids, history=None, **kwargs):
+        return super().prepare_inputs_for_generation(input_ids, **kwargs | ({CACHE: history} if history else {}))
+
+    def _validate_model_kwargs(self, model_kwargs):
+        pass
+
+
+CACHE = "past_key_values"
+
+
+def test_a_cache_under_an_unknown_name_is_not_observed_in_place_of_nothing(tiny_checkpoint):
+    with record() as recording:
+        model = NamesItsOwn.from_pretrained(str(tiny_checkpoint))
+        model.generate(torch.arange(5)[None], attention_mask=torch.ones(1, 5), max_new_tokens=3, do_sample=False)
+    assert len(recording.steps()) == 3
+    assert recording.steps()["kv_bytes"].isna().all()
+    phases = recording.memory_phases().set_index("phase")["kv_cache"]
+    assert phases[["prefill", "decode"]].isna().all()
+    at_end = _on_gpu(recording, load=0, decode=10**9).memory_phases().set_index("phase").loc["decode"]
+    assert at_end["activations_are"] == "the peak less parameters"
+    assert recording.memory()["kv_cache"].iloc[[0, -1]].tolist() == [0, 0], "before and after the generation"

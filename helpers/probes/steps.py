@@ -188,7 +188,7 @@ class StepTracker:
         if running is None or not isinstance(model_kwargs, dict):
             return
         running.cache = _cache_of(model_kwargs)
-        self._set_cache_bytes(running, max(total(running.cache)[1], 0))
+        self._set_cache_bytes(running, total(running.cache)[1])
 
     def batch_begins(self, _frame: types.FrameType) -> None:
         """Continuous batching runs a batch: tokens of several requests, in a thread of its own."""
@@ -248,7 +248,8 @@ class StepTracker:
     def _set_cache_bytes(self, running: _Generation, nbytes: int) -> None:
         self._cache_bytes[running.number] = nbytes
         if self._memory is not None:
-            self._memory.kv_cache = sum(list(self._cache_bytes.values()))
+            sizes = list(self._cache_bytes.values())
+            self._memory.kv_cache = NOT_OBSERVED if NOT_OBSERVED in sizes else sum(sizes)
 
 
 def _drafts(frame: types.FrameType) -> bool:

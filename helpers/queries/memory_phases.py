@@ -75,8 +75,10 @@ def _row(recording: Recording, rank: int, name: str, first: int, last: int) -> d
     # the counter is the process's, and only its user resets it: what did not rise was no higher than before
     rose = before == NOT_OBSERVED or peak > before
     if rose and row["activations"] is not None:
-        held = max(series["parameters"][last], 0) + max(series["kv_cache"][last], 0)
-        row |= {"activations": max(peak - held, 0), "activations_are": "the peak less parameters and KV cache"}
+        cache = series["kv_cache"][last]
+        held = max(series["parameters"][last], 0) + max(cache, 0)
+        less = "parameters" if cache == NOT_OBSERVED else "parameters and KV cache"
+        row |= {"activations": max(peak - held, 0), "activations_are": f"the peak less {less}"}
     return row | {
         "cuda_peak": peak,
         "peak_is": "of this phase" if rose else "of an earlier phase: this one's is at most it",

@@ -212,8 +212,9 @@ class Questions:
 
         Columns: milliseconds (since the start) and, in bytes, resident, anonymous, file_mapped, parameters (and
         buffers, of the models that live, ties once), parameters_virtual (those that are meta tensors in their modules:
-        no memory of their own, accelerate keeps them elsewhere), kv_cache (of the generate() calls that run),
-        cuda_allocated, cuda_reserved, cuda_peak; <NA> where the machine does not say. Zoom: memory.
+        no memory of their own, accelerate keeps them elsewhere), kv_cache (of the generate() calls that run;
+        <NA> while one of them has it under a name, or in a layout, that is not known), cuda_allocated, cuda_reserved,
+        cuda_peak; <NA> where the machine does not say. Zoom: memory.
         """
         from ..queries import series
 
