@@ -7,6 +7,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from helpers import compat, forecast
+from helpers.checkpoint_error import CheckpointError
+from helpers.forecasting.settings import ForecastError
 
 SIZES = {
     "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -62,3 +64,17 @@ def test_the_summary_names_no_home_folder(own_checkpoint, monkeypatch):
     found = forecast(own_checkpoint, dtype="float32", prompt_tokens=3, new_tokens=2)
     assert str(found).startswith("~/")
     assert str(own_checkpoint.parent) not in found._repr_html_()
+
+
+class OnlyItsConfig(LlamaConfig):
+    model_type = "own_llama_without_a_model"
+
+
+def test_it_says_how_classes_of_ones_own_are_made_known(tmp_path):
+    OnlyItsConfig(**SIZES).save_pretrained(tmp_path)
+    unknown = r"AutoConfig\.register\('own_llama_without_a_model', YourConfig\) and AutoModelForCausalLM\.register"
+    with pytest.raises(CheckpointError, match=unknown):
+        forecast(tmp_path)
+    without_model = r"AutoModelForCausalLM\.register\(OnlyItsConfig, YourModel\) before this"
+    with pytest.raises(ForecastError, match=without_model):
+        forecast(OnlyItsConfig(**SIZES))

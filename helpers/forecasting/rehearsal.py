@@ -272,8 +272,11 @@ def _maker(config: PretrainedConfig) -> type:
         if type(config) in maker._model_mapping:
             return maker
     kind = " (an encoder-decoder)" if getattr(config, "is_encoder_decoder", False) else ""
+    own = ""
+    if not type(config).__module__.startswith("transformers."):
+        own = f"; one of your own: AutoModelForCausalLM.register({type(config).__name__}, YourModel) before this"
     raise RehearsalError(
-        f"transformers has no causal language model for model_type {config.model_type!r}{kind}: give another model"
+        f"transformers has no causal language model for model_type {config.model_type!r}{kind}: give another model{own}"
     )
 
 

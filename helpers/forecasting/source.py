@@ -115,7 +115,11 @@ def _config(path: Path, files: Sequence[Path] = ()) -> PretrainedConfig:
             "not run here: give another model"
         )
     if model_type not in CONFIG_MAPPING:
-        raise CheckpointError(f"{path} has model_type {model_type!r}, which the installed transformers does not know")
+        raise CheckpointError(
+            f"{path} has model_type {model_type!r}, which the installed transformers does not know: install a release "
+            f"that does, {ANOTHER}; classes of your own: AutoConfig.register({model_type!r}, YourConfig) and "
+            "AutoModelForCausalLM.register(YourConfig, YourModel) before this"
+        )
     _check_not_quantised(path, values.get("quantization_config"), files)
     if "text_config" not in values:  # published ones leave out what is their class's default, as Gemma 3's does
         _check_sizes(path, values, CONFIG_MAPPING[model_type])
