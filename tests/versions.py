@@ -70,6 +70,7 @@ TESTS = (
     "test_devices.py",
     "test_forecast.py",
     "test_forecast_placement.py",
+    "test_forecast_plain_cache.py",
     "test_forecast_measured.py",
     "test_forecast_activations.py",
     "test_model_shapes.py",
