@@ -55,6 +55,18 @@ def test_what_stands_in_code_is_shown_as_it_is(tmp_path):
     assert "<code>x</code> two" in shown
 
 
+def test_a_line_written_over_is_shown_as_it_was_left(tmp_path):
+    """As a progress bar writes: each state over the one before, in several pieces."""
+    pieces = [text_output(piece) for piece in ("0 of 2\r1 of", " 2\r2 of 2\nend", "\n")]
+    notebook = write(tmp_path / "one.ipynb", CELLS[0], code_cell("count()", *pieces, count=1))
+    page = tmp_path / "one.html"
+    assert main(["export", str(notebook), "-o", str(page), "--as-it-is"]) == 0
+    shown = page.read_text(encoding="utf-8")
+    assert "<pre>2 of 2\nend\n</pre>" in shown
+    assert "0 of 2" not in shown
+    assert "1 of" not in shown
+
+
 def test_a_picture_that_is_attached_no_more_is_told_in_one_line(tmp_path, capsys):
     notebook = write(tmp_path / "one.ipynb", markdown_cell("![a plot](attachment:gone.png)"), CELLS[1])
     assert main(["export", str(notebook), "-o", str(tmp_path / "one.html"), "--as-it-is"]) == 1

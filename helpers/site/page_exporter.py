@@ -7,6 +7,7 @@ import logging
 from jinja2 import pass_context
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import InvalidNotebook, IPythonRenderer, MarkdownWithMath
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 
 from helpers.site import SiteError
 from helpers.site.export import TEMPLATE, TEMPLATES
@@ -40,4 +41,5 @@ def exporter() -> HTMLExporter:
     made.log.setLevel(logging.ERROR)  # it warns of pictures without words, and `export` says which
     made.exclude_input_prompt = made.exclude_output_prompt = True
     made.register_filter("markdown2html", _markdown)
+    made.register_preprocessor(CoalesceStreamsPreprocessor, enabled=True)  # a line written over is one line
     return made
