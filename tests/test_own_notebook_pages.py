@@ -55,6 +55,13 @@ def test_what_stands_in_code_is_shown_as_it_is(tmp_path):
     assert "<code>x</code> two" in shown
 
 
+def test_one_of_texts_alone_needs_no_outputs(tmp_path):
+    notebook = write(tmp_path / "one.ipynb", CELLS[0], code_cell(" "))
+    page = tmp_path / "one.html"
+    assert main(["export", str(notebook), "-o", str(page), "--as-it-is"]) == 0
+    assert "A text." in page.read_text(encoding="utf-8")
+
+
 def test_a_line_written_over_is_shown_as_it_was_left(tmp_path):
     """As a progress bar writes: each state over the one before, in several pieces."""
     pieces = [text_output(piece) for piece in ("0 of 2\r1 of", " 2\r2 of 2\nend", "\n")]

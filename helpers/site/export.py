@@ -103,8 +103,8 @@ def _check_language(path: Path) -> None:
 
 def _as_it_is(path: Path) -> NotebookPage:
     notebook = executions.read(path)
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    if not any(cell.outputs for cell in code):
+    code = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+    if code and not any(cell.outputs for cell in code):  # one of texts alone has none to show
         raise SiteError(f"{path.name} holds no outputs: export it without --as-it-is, which runs it.")
     return notebook_pages.make(notebook, None, path.stem)
 
