@@ -48,6 +48,22 @@ def test_of_a_window_every_pass_is_run(monkeypatch):
     assert (found, passes) == (every, most)
 
 
+def test_what_the_prefill_told_is_kept_where_the_decode_step_does_not_run(monkeypatch):
+    whole, _ = rehearsed(PLAIN["llama"], (7, 3, 1), monkeypatch)
+    run = rehearsal.FakeModel._run
+
+    def failing(self, batch, tokens, cache, position=0):
+        if position:
+            raise NotImplementedError("no decode step")
+        return run(self, batch, tokens, cache, position)
+
+    monkeypatch.setattr(rehearsal.FakeModel, "_run", failing)
+    found, _ = rehearsed(PLAIN["llama"], (7, 3, 1), monkeypatch)
+    assert found.unknown.startswith("decode step not known: ")
+    assert (found.prefill, found.token_by_layer) == (whole.prefill, whole.token_by_layer)
+    assert found.cache_by_layer == found.prefill_cache_by_layer == whole.prefill_cache_by_layer
+
+
 def test_what_is_plain():
     keys, values = torch.zeros(1, 2, 5, 4), torch.zeros(1, 2, 5, 4)
     cache = DynamicCache()

@@ -195,12 +195,17 @@ class FakeModel:
             if sizes is None:
                 raise RehearsalError(self._why_no_sizes(held))
             result = replace(result, cache_by_layer=sizes, prefill_cache_by_layer=sizes)
-            if cache == "dynamic" and is_plain(held, prompt_tokens):
-                return self._rehearse_plain(result, held, prompt_tokens, new_tokens, batch)
-            if cache == "dynamic":
+            plain = cache == "dynamic" and is_plain(held, prompt_tokens)
+            if plain:
+                token = tuple(size // prompt_tokens for size in sizes)
+                result = replace(result, first_by_layer=token, token_by_layer=token)
+            elif cache == "dynamic":
                 first, second = (layer_bytes(self._run(batch, tokens, None)[1]) for tokens in (1, 2))
                 more = tuple(after - before for before, after in zip(first, second, strict=True))
                 result = replace(result, first_by_layer=first, token_by_layer=more)
+            if plain and new_tokens > 1:
+                decode, held = self._last_step_of_plain(held, prompt_tokens, new_tokens, batch)
+                return replace(result, decode=decode, cache_by_layer=layer_bytes(held))
             if new_tokens > 1:
                 first, held = self._run(batch, 1, held, position=prompt_tokens)
                 result = replace(result, decode=first, cache_by_layer=layer_bytes(held))
@@ -214,22 +219,6 @@ class FakeModel:
             what = "decode step" if result.cache_by_layer else "activations" if result.prefill is None else "KV cache"
             result = replace(result, unknown=f"{what} not known: {_why(error)}")
         return result
-
-    def _rehearse_plain(
-        self, result: Rehearsal, held: object, prompt_tokens: int, new_tokens: int, batch: int
-    ) -> Rehearsal:
-        """The decode steps after a prefill that left a plain cache, `held`: of these the last one holds most, and no
-        other needs to be run."""
-        token = tuple(size // prompt_tokens for size in result.prefill_cache_by_layer)
-        result = replace(result, first_by_layer=token, token_by_layer=token)
-        if new_tokens == 1:
-            return result
-        position = prompt_tokens + new_tokens - 2
-        if position > prompt_tokens:
-            with self.mode:
-                lengthen(held, position)
-        decode, held = self._run(batch, 1, held, position=position)
-        return replace(result, decode=decode, cache_by_layer=layer_bytes(held))
 
     def _why_no_sizes(self, held: object | None) -> str:
         if held is not None:
@@ -251,6 +240,14 @@ class FakeModel:
             _, held = self._run(batch, before, empty)
             _, held = self._run(batch, 1, held, position=before)
         return self._run(batch, 1, held, position=before + 1)
+
+    def _last_step_of_plain(self, held: object, prompt_tokens: int, new_tokens: int, batch: int) -> tuple[Pass, object]:
+        """The last decode step after a prefill that left a plain cache: of its decode steps the one that holds most."""
+        position = prompt_tokens + new_tokens - 2
+        if position > prompt_tokens:
+            with self.mode:
+                lengthen(held, position)
+        return self._run(batch, 1, held, position=position)
 
     def _cache(self, cache: str, batch: int, room: int) -> object | None:
         """None lets the model make its own dynamic cache, as generate() does."""
