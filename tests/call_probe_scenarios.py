@@ -183,7 +183,7 @@ def rest_of_the_interface():
     step.on_exit = lambda value: seen.append(f"leaves with {value}")
     watches = [step, Watch(plain.__code__, reader(plain)), Watch(counts.__code__, reader(counts))]
     ticks = iter(range(10**6))
-    lines = LineProbe([counts.__code__], describer, lambda: next(ticks))
+    lines = LineProbe({"counts": counts.__code__}, describer, lambda: next(ticks))
     gcd = BuiltinWatch(math.gcd, calls_builtin.__code__, builtin_reader(len(names), {"x": "x", "y": "y"}, describer))
     names.append("gcd")
     probe = backend()(watches, [gcd], describer, None, lambda: next(ticks), find, lines)
