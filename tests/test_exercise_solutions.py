@@ -42,9 +42,7 @@ def test_every_solution_is_right_on_the_tiny_model_with_no_network(path, tiny_ch
     (tmp_path / "sitecustomize.py").write_text(NO_NETWORK, encoding="utf-8")
     settings = notebooks.COMMITTED_ENVIRONMENT | {
         "TRACE_MODEL": str(tiny_checkpoint),
-        "TRACE_DEVICE": "cpu",
         "PYTHONPATH": str(tmp_path),
-        "HF_HUB_OFFLINE": "1",
         "TRACE_CACHE": str(tmp_path / "cache"),  # empty: the demo checkpoint is not in it
         "TRACE_WHEEL": "",
     }
