@@ -22,7 +22,7 @@ from .folding import OUTSIDE, Change, fold, told_values
 from .landmark_calls import of_its_own
 from .ledger_changes import ledger_changes
 from .requirements import require_finished
-from .stages import MODULE_CALL, NOT_FIRED
+from .stages import MODULE_CALL, not_fired
 
 MOST_VALUES = 3  # of one argument, that are told in full
 COLUMNS = ("what", "of", "name", "steps", "tensors", "before", "after", "count")
@@ -173,12 +173,12 @@ def _landmarks(scope: Scope) -> Iterator[Change]:
             yield from _compare_values(name, old, new)
         elif old.calls or new.calls:
             what = "gone" if old.calls else "appeared"
-            yield Change(what, "landmark", name, before=_presence(old), after=_presence(new))
+            yield Change(what, "landmark", name, before=_presence(name, old), after=_presence(name, new))
 
 
-def _presence(seen: Seen) -> str:
+def _presence(landmark: str, seen: Seen) -> str:
     if not seen.calls:
-        return seen.reason or NOT_FIRED
+        return seen.reason or not_fired(landmark)
     return f"{seen.calls} {'call' if seen.calls == 1 else 'calls'} of {seen.function.qualname}"
 
 
@@ -272,7 +272,7 @@ def _functions(scope: Scope) -> Iterator[Change]:
             yield from (change for change in changes if change.what == "line" or not is_forward)
         elif not is_forward:
             what = "gone" if old else "appeared"
-            told = [_presence(seen[0]) if seen else "not observed" for seen in (old, new)]
+            told = [_presence(name, seen[0]) if seen else "not observed" for seen in (old, new)]
             yield Change(what, "function", name, before=told[0], after=told[1])
 
 

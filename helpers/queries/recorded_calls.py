@@ -17,7 +17,7 @@ from ..recording.rows import LandmarkStatus, TensorSpec
 from .cells import MILLISECOND
 from .landmark_calls import of_its_own
 from .requirements import require_finished
-from .stages import MODULE_CALL, NOT_FIRED
+from .stages import MODULE_CALL, not_fired
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def call_of(recording: Recording, landmark: str, *, step: int | None = None) -> 
     found = calls_of(recording, landmark, step=step)
     if not found:
         where = "" if step is None else f" in step {step}, or the step was not kept in full: record(steps={step + 1})"
-        raise RecordingError(f"{landmark} is {NOT_FIRED}{where}.")
+        raise RecordingError(f"{landmark} is {not_fired(landmark)}{where}.")
     return found[0]
 
 

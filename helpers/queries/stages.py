@@ -19,7 +19,6 @@ from .requirements import require_finished
 
 MODULE_CALL = "Module._wrapped_call_impl"
 FIRST_THREAD = 0  # index of the thread that recorded the first event
-NOT_FIRED = "not observed: it did not run"
 
 
 def landmarks(recording: Recording, *, observed_only: bool) -> Table:
@@ -49,7 +48,7 @@ def landmarks(recording: Recording, *, observed_only: bool) -> Table:
             "location": function.location if function else "",
             "calls": len(events),
         }
-        rows.append(row | _what_flowed(recording, events, kept_steps, status.reason))
+        rows.append(row | _what_flowed(recording, events, kept_steps, status.reason or not_fired(landmark.id)))
     columns = [
         "stage",
         "stage_name",
@@ -75,10 +74,19 @@ def landmarks(recording: Recording, *, observed_only: bool) -> Table:
     return table
 
 
+def not_fired(landmark_id: str) -> str:
+    """Why a landmark that has a function has no call. A builtin is seen only where the table knows a caller of it."""
+    landmark = next((one for one in landmark_table.table() if one.id == landmark_id), None)
+    if landmark is None or not landmark.callers:
+        return "not observed: it did not run"
+    callers = " or ".join(caller.rpartition(":")[2] for caller in landmark.callers)
+    return f"not observed: it was not called by {callers}, and is looked for nowhere else"
+
+
 def _what_flowed(recording: Recording, events: np.ndarray, kept_steps: int, reason: str) -> dict:
     columns = recording.events
     if not len(events):
-        return {"per_step": pd.NA, "memory": pd.NA, "milliseconds": pd.NA, "observed": reason or NOT_FIRED}
+        return {"per_step": pd.NA, "memory": pd.NA, "milliseconds": pd.NA, "observed": reason}
     first = events[0]
     in_steps = int((columns["step"][events] != NOT_OBSERVED).sum())
     outputs = columns["outputs"][first]
