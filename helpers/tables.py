@@ -143,6 +143,11 @@ _BYTES = (
     "nbytes",
     "disk_bytes",
     "memory_bytes",
+    "weights",  # the columns of a forecast
+    "logits",
+    "file_pages",
+    "reserve",
+    "total",
 )
 
 

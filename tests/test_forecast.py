@@ -349,6 +349,8 @@ def test_the_table_has_a_row_per_device_and_phase_and_sums(small):
     parts = table[["weights", "kv_cache", "activations", "logits", "file_pages", "reserve"]].sum(axis=1)
     assert parts.tolist() == table["total"].tolist()
     assert table["total"].max() == found.on("cpu").peak
+    shown = str(table).splitlines()[1].split()[2:]
+    assert len(shown) == 2 * 7, "each of the seven sizes has its unit"
     assert "<pre>" in found._repr_html_()
 
 
