@@ -47,6 +47,19 @@ def test_the_page_holds_texts_outputs_and_the_words_that_it_links_to(tmp_path):
     assert [link for link in re.findall(r'href="#([^"]+)"', text) if link not in ids] == []
 
 
+def test_links_to_notebooks_that_do_not_travel_are_words_and_others_stay(tmp_path):
+    links = (
+        "[one](<my first.ipynb>)", '[two](b.ipynb "the second")', "[three](c.ipynb#part)", "[four](<d d.ipynb#part>)",
+        "[five](https://example.org/e.ipynb)", "[six](<https://example.org/f f.ipynb>)",
+    )  # fmt: skip
+    text = page_of(tmp_path, markdown_cell(f"# Links\n\nSee {', '.join(links)}."), OUTPUTS, run=False)
+    assert "See one, two, three, four, <a" in text
+    assert re.findall(r'href="(https://example[^"]+)"', text) == [
+        "https://example.org/e.ipynb",
+        "https://example.org/f%20f.ipynb",
+    ]
+
+
 def test_without_the_glossary_of_a_checkout_its_words_are_no_links(tmp_path, monkeypatch):
     monkeypatch.setattr(export, "GLOSSARY", tmp_path / "none.md")
     text = page_of(tmp_path, WORDS, OUTPUTS, run=False)

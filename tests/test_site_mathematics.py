@@ -46,6 +46,27 @@ def test_an_output_that_is_mathematics_only_gets_html_and_another_stays_as_it_is
     assert second == "<b>x</b>"
 
 
+@pytest.mark.parametrize("tex", ["$$x^2$$", "$x^2$", r"\[x^2\]", r"\(x^2\)", r"\begin{matrix}x^2\end{matrix}"])
+def test_an_output_of_words_keeps_them_around_its_formulas(tex):
+    def shown(text: str) -> str:
+        notebook = v4.new_notebook(cells=[code_cell("x", result_output(1, text__plain="", text__latex=text))])
+        notebook_pages.make(notebook, None, "20_formula")
+        return notebook.cells[0].outputs[0].data["text/html"]
+
+    words = shown(f"where {tex} < {tex}.")
+    first, second = (ElementTree.tostring(ElementTree.fromstring(one)) for one in _elements(words))
+    assert first == second
+    assert b"msup" in first
+    assert words.startswith("where <math")
+    assert "</math> &lt; <math" in words
+    assert words.endswith("</math>.")
+    assert shown(tex).count('display="block"') == 1
+
+
+def _elements(html: str) -> list[str]:
+    return [f"<math{one.partition('</math>')[0]}</math>" for one in html.split("<math")[1:]]
+
+
 def test_a_single_file_shows_formulas_without_a_script(tmp_path):
     words = f"# Softmax\n\nEach ${SOFTMAX}$ costs $5 and $6, not `$x$`.\n\n$$\n{SOFTMAX}\n$$"
     path = write(tmp_path / "20.ipynb", markdown_cell(words), code_cell("1", text_output("$y$\n"), count=1))

@@ -41,7 +41,12 @@ _CODE = re.compile(
     r"|(?<![`\\])(?P<ticks>`+)(?!`)(?:(?!\n\n).)+?(?<!`)(?P=ticks)(?!`)",
     re.MULTILINE | re.DOTALL,
 )
-_OTHER_NOTEBOOK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!\w+:)[^)#\s]+\.ipynb(?:#[^)]*)?\)")
+_OTHER_NOTEBOOK = re.compile(
+    r"(?<!!)\[([^\]]+)\]\("
+    r"(?:<(?!\w+:)[^>#\n]+\.ipynb(?:#[^>\n]*)?>|(?!<|\w+:)[^)#\s]+\.ipynb(?:#[^)\s]*)?)"
+    r"(?:\s+(?:\"[^\"]*\"|'[^']*'))?\)"
+)
+"""A link, its target in angles where it has spaces, and with a title or without."""
 RIGHT_TO_LEFT = ("ar", "ckb", "dv", "fa", "he", "ps", "sd", "ug", "ur", "yi")
 """Languages whose texts begin at the right."""
 _TERM = re.compile(r"^## (.+)\n+((?:(?!## ).*\n?)*)", re.MULTILINE)

@@ -11,6 +11,12 @@ from helpers.site import SiteError
 _COMMAND_LEFT = re.compile(r"\\[A-Za-z]+")
 _ALIGNED = re.compile(r"\{aligned\}")
 """The same for the converter, which knows the other name only."""
+_MATHEMATICS = re.compile(
+    r"\$\$(?P<dollars>(?:\\.|[^$\\])+)\$\$|\$(?P<dollar>(?:\\.|[^$\\])+)\$"
+    r"|\\\[(?P<square>.+?)\\\]|\\\((?P<round>.+?)\\\)"
+    r"|(?P<environment>\\begin\{(?P<name>\w+\*?)\}.+?\\end\{(?P=name)\})",
+    re.DOTALL,
+)
 
 
 def mathml(tex: str, display: bool = False) -> str:
@@ -44,4 +50,18 @@ def without_latex(notebook) -> None:
         for output in cell.get("outputs", []):
             data = output.get("data", {})
             if "text/latex" in data and "text/html" not in data:
-                data["text/html"] = mathml(data["text/latex"].strip().strip("$"), display=True)
+                data["text/html"] = _typeset(data["text/latex"].strip())
+
+
+def _typeset(text: str) -> str:
+    """LaTeX as a notebook shows it: what is between dollars, \\(…\\) or \\[…\\] and in environments is mathematics, the
+    rest are words. A formula alone, as a Math object gives it, is on a line of its own."""
+    is_alone = _MATHEMATICS.fullmatch(text) is not None
+    parts, end = [], 0
+    for found in _MATHEMATICS.finditer(text):
+        parts.append(escape(text[end : found.start()]))
+        end = found.end()
+        inline = found["dollar"] or found["round"]
+        tex = inline or found["dollars"] or found["square"] or found["environment"]
+        parts.append(mathml(tex, display=is_alone or inline is None))
+    return "".join([*parts, escape(text[end:])])
