@@ -9,8 +9,9 @@ import pytest
 from nbformat import v4
 
 from helpers.__main__ import main
+from helpers.project import ROOT
 from helpers.reference_recording import committed
-from helpers.site import SiteError, export
+from helpers.site import SiteError, executions, export
 from helpers.tables import Table
 from helpers.views.explorers import twin
 from helpers.views.player import step_through
@@ -65,6 +66,13 @@ def test_without_the_glossary_of_a_checkout_its_words_are_no_links(tmp_path, mon
     text = page_of(tmp_path, WORDS, OUTPUTS, run=False)
     assert "The KV cache, see 04 and glossary, costs" in text
     assert "Words" not in re.findall(r'href="#([^"]+)"', text)
+
+
+def test_an_installed_package_keeps_executions_in_the_cache_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRACE_CACHE", str(tmp_path / "cache"))
+    site_packages = tmp_path / "site-packages"
+    assert executions.kept_in(site_packages) == tmp_path / "cache" / "executions"
+    assert executions.kept_in(ROOT) == ROOT / "build" / "executions"
 
 
 def test_a_notebook_is_run_first_unless_it_is_to_stay_as_it_is(tmp_path):

@@ -21,12 +21,12 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from helpers import notebooks
+from helpers.checkpoints import cache_folder
 from helpers.project import DISTRIBUTION, ROOT
 from helpers.site import SiteError, widget_outputs
 from helpers.site.peak_memory import PeakMemory
 from helpers.whole_file import write_whole
 
-FOLDER = ROOT / "build" / "executions"
 NAMED_PACKAGES = ("transformers", "torch", "accelerate", "safetensors", "tokenizers", "huggingface_hub")
 READERS_OWN = ("TRACE_MODEL", "TRACE_DEVICE", "TRACE_DTYPE")
 """What the reader may set: a page is then of that model, on that device."""
@@ -34,6 +34,16 @@ MOST_OF_AN_ERROR = 120
 """Characters of what a library says of a file."""
 NOT_RUN = ("site", "__pycache__")
 """Folders of this package that no notebook imports."""
+
+
+def kept_in(root: Path) -> Path:
+    """A checkout keeps executions in its build folder; a package that is installed into an environment in the cache
+    folder, since its own place may be shared, or not be written to."""
+    checkout = (root / "pyproject.toml").is_file()
+    return (root / "build" if checkout else cache_folder()) / "executions"
+
+
+FOLDER = kept_in(ROOT)
 
 
 @dataclass(frozen=True)
