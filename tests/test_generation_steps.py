@@ -107,6 +107,30 @@ def test_a_generation_from_embeddings(model):
     assert recording.steps()["tokens"].sum() == result.shape[1] == 3
 
 
+def test_what_runs_after_a_generation_is_in_no_step_and_kept_though_its_last_steps_were_not(model):
+    with record(steps=1) as recording:
+        model.generate(PROMPT, attention_mask=torch.ones_like(PROMPT), max_new_tokens=2, min_new_tokens=2)
+        model(PROMPT)
+    whole = recording.modules().query("path == ''")
+    assert list(whole["step"].isna()) == list(whole["generation"].isna()) == [False, True]
+
+
+def test_a_recording_that_ends_within_a_generation_has_the_step_that_ran(model):
+    class Ends(transformers.LogitsProcessor):
+        def __call__(self, input_ids, scores):
+            if input_ids.shape[1] == PROMPT.shape[1] + 1:
+                recorder.__exit__(None, None, None)
+            return scores
+
+    recorder = record()
+    recording = recorder.__enter__()
+    model.generate(
+        PROMPT, attention_mask=torch.ones_like(PROMPT), max_new_tokens=3, min_new_tokens=3,
+        logits_processor=transformers.LogitsProcessorList([Ends()]),
+    )  # fmt: skip
+    assert list(recording.steps()["step"]) == [0, 1]
+
+
 # the KV cache --------------------------------------------------------------------------------------------------------
 
 

@@ -28,6 +28,20 @@ def test_a_layer_has_what_it_has_seen_its_room_and_the_bytes_of_both():
     assert total(None) == (NOT_OBSERVED, NOT_OBSERVED)
 
 
+def test_room_that_nothing_was_written_to_yet_has_no_tokens():
+    assert layer_sizes(cache(layer(seen=0))) == [LayerSize(0, 8, BYTES)]  # a static cache that was reset
+
+
+def test_an_empty_cache_is_not_an_unknown_one():
+    assert layer_sizes(cache()) == []
+    assert layer_sizes(SimpleNamespace(key_cache=[], value_cache=[])) == []  # before 4.54
+
+
+def test_a_cache_that_does_not_say_what_it_has_seen_has_seen_what_it_holds():
+    assert layer_sizes(cache(SimpleNamespace(keys=KEYS, values=VALUES))) == [LayerSize(8, 8, BYTES)]
+    assert layer_sizes(SimpleNamespace(key_cache=[KEYS], value_cache=[VALUES])) == [LayerSize(8, 8, BYTES)]
+
+
 def test_a_length_that_lies_on_another_device_is_not_read():
     length = torch.zeros((), dtype=torch.int64, device="meta")  # reading it would raise; that of a GPU would wait
     assert layer_sizes(cache(layer(seen=length))) == [LayerSize(NOT_OBSERVED, 8, BYTES)]

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM
 
-from helpers import Recording, compat, record
+from helpers import Recording, compat, placement, record
 from helpers.events import NOT_OBSERVED
 from helpers.probes.memory import MemoryProbe, held_bytes
 
@@ -52,6 +52,33 @@ def test_what_two_models_share_counts_once(llama):
         llama(IDS)
     expected = 4 * (_elements(llama) + sum(buffer.numel() for buffer in llama.buffers()))
     assert recording.memory()["parameters"].iloc[-1] == expected
+
+
+def test_a_cache_that_is_a_part_of_its_model_is_no_parameter():
+    """As a static one in 4.47."""
+
+    class Cache(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("key_cache_0", torch.zeros(100))
+
+        def get_seq_length(self):
+            return 0
+
+    model = nn.Sequential(nn.Linear(2, 3, bias=False))
+    model.add_module("_cache", Cache())
+    assert held_bytes([model]) == (6 * 4, 0)
+    assert list(placement.where(model)["name"]) == ["0.weight"]
+
+
+def test_a_model_that_was_changed_before_generate_has_its_new_size_from_its_beginning(llama):
+    settings = {"attention_mask": torch.ones_like(IDS), "max_new_tokens": 2, "min_new_tokens": 2}
+    with record() as recording:
+        llama.generate(IDS, **settings)
+        llama.register_buffer("something", torch.zeros(1000))
+        llama.generate(IDS, **settings)
+    sizes = [recording.memory()["parameters"][sample] for sample in recording.step_rows["memory"]]
+    assert [size - sizes[0] for size in sizes] == [0, 0, 4000, 4000]
 
 
 def test_views_of_one_buffer_count_each_for_itself_and_what_overlaps_once():

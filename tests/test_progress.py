@@ -54,6 +54,16 @@ def test_in_a_terminal_the_tokens_are_counted_and_the_line_is_gone_at_the_end(te
     assert not [name for name in recording.to_frame()["function"] if "tqdm" in name.lower()]
 
 
+def test_each_generation_of_a_recording_has_a_line_of_its_own(terminal, generate, monkeypatch):
+    told = []
+    for name in ("begin", "end"):
+        monkeypatch.setattr(progress.GenerationProgress, name, lambda _, name=name: told.append(name))
+    with contextlib.redirect_stderr(terminal), record():
+        generate()
+        generate()
+    assert told == ["begin", "end"] * 2
+
+
 def test_of_a_short_generation_nothing_is_shown(terminal, generate, monkeypatch):
     monkeypatch.setattr(progress, "DELAY_SECONDS", 600)
     with contextlib.redirect_stderr(terminal), record():

@@ -127,11 +127,15 @@ def own_processors(*processors):
     return LogitsProcessorList(processors)
 
 
+def rows_of(recording, step):
+    return [row for row in recording.samples if row.step == step]
+
+
 def test_processors_of_the_readers_own_are_seen(model, tokenizer):
     own = own_processors(OnlyEven(), plain_function, OnlyEven())
     with record("sampling") as recording:
         generate(model, tokenizer, do_sample=False, logits_processor=own)
-    rows = [row for row in recording.samples if row.step == 4]
+    rows = rows_of(recording, 4)
     assert [row.processor for row in rows] == ["raw logits", "OnlyEven", "plain_function", "OnlyEven"]
     vocabulary = model.config.vocab_size
     assert [row.kept for row in rows] == [vocabulary, vocabulary // 2, vocabulary // 2, vocabulary // 2]
@@ -152,6 +156,24 @@ def test_a_processor_that_is_no_python_code_is_seen_by_what_the_next_one_gets(mo
     assert table["entropy_bits"].iloc[2] > table["entropy_bits"].iloc[0]
     assert table["kept"].iloc[4] == model.config.vocab_size // 2
     assert table["token"].notna().iloc[4]
+
+
+def test_a_processor_that_calls_another_one_is_a_stage_of_its_own(model, tokenizer):
+    def twice(input_ids, scores):
+        return plain_function(input_ids, plain_function(input_ids, scores))
+
+    with record("sampling") as recording:
+        generate(model, tokenizer, do_sample=False, logits_processor=own_processors(twice, plain_function))
+    raw, quarter, eighth = (math.log(row.top[0][1] / row.top[-1][1]) for row in rows_of(recording, 1))
+    assert quarter == pytest.approx(raw / 4, rel=1e-3)
+    assert eighth == pytest.approx(raw / 8, rel=1e-3)
+    assert recording.warnings == []
+
+
+def test_a_list_that_is_called_outside_generate_is_no_chain_of_a_step():
+    with record("sampling") as recording:
+        own_processors(plain_function)(torch.tensor([[1]]), torch.zeros(1, 4))
+    assert recording.samples == []
 
 
 def test_a_list_inside_a_list_is_a_stage(model, tokenizer):
@@ -184,6 +206,9 @@ def test_what_ran_before_an_exception_is_kept(model, tokenizer):
         generate(model, tokenizer, do_sample=False, logits_processor=own_processors(OnlyEven(), fails))
     assert [row.processor for row in recording.samples] == ["raw logits", "OnlyEven"]
     assert {row.token for row in recording.samples} == {None}
+    with record("sampling") as first, pytest.raises(ValueError, match="no"):
+        generate(model, tokenizer, do_sample=False, logits_processor=own_processors(partial(fails)))
+    assert [row.processor for row in first.samples] == ["raw logits"]
     with record("sampling") as again:
         generate(model, tokenizer)
     assert len(again.sampling(0)) > 1
@@ -204,9 +229,14 @@ def test_of_a_batch_the_first_sequence_is_measured(model, tokenizer):
 
 
 def test_beam_search_has_scores_but_not_one_token_per_chain(model, tokenizer):
+    def fails(input_ids, scores):
+        raise ValueError("no")
+
     with record("sampling") as recording:
+        with pytest.raises(ValueError, match="no"):  # what waited for its token does not wait in the next generation
+            generate(model, tokenizer, do_sample=False, logits_processor=own_processors(fails))
         generate(model, tokenizer, do_sample=False, num_beams=3)
-    table = recording.sampling()
+    table = recording.sampling(generation=1)
     assert set(table["sequences"]) == {3}
     assert table["token"].isna().all()
     assert table["chosen_by"].isna().all()

@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from helpers import compat, record
@@ -114,6 +115,27 @@ def test_a_nan_made_between_modules_is_found_in_the_module_around(model, tokeniz
     table = recording.values(nan_only=True)
     assert list(table["path"]) == ["inner", ""]
     assert list(table["nan_in"]) == [4, 0]
+    with record("values") as recording:
+        outer(hidden=torch.tensor([math.nan, 1.0]))
+    assert list(recording.values(nan_only=True)["nan_in"]) == [2, 1], "what is given by name is an input too"
+
+
+def test_one_nan_in_one_of_several_outputs_is_looked_for_in_what_can_be_read_of_the_inputs():
+    class Makes(torch.nn.Module):
+        def forward(self, *_):
+            return torch.ones(2), torch.tensor([math.nan, 1.0])
+
+    inputs = (torch.tensor([1, 2]), torch.empty(2, device="meta"), torch.tensor([math.nan, math.nan]))
+    recording = record_module(Makes(), *inputs)
+    assert recording.values()["nan"].tolist() == [0, 1]
+    assert recording.values()["nan_in"].tolist() == [2, 2]
+    assert recording.warnings == []
+
+
+@pytest.mark.parametrize("infinity", [math.inf, -math.inf])
+def test_an_infinity_in_an_output_is_counted(infinity):
+    row = record_module(Gives(torch.tensor([1.0, infinity, 4.0]))).values().iloc[0]
+    assert row[["min", "max", "mean", "nan", "inf"]].tolist() == [1.0, 4.0, 2.5, 0, 1]
 
 
 def test_nan_and_infinities_are_counted_and_left_out_of_the_rest():
@@ -131,6 +153,12 @@ def test_the_mean_does_not_overflow(dtype):
     assert low == high == largest
     assert mean == pytest.approx(largest, rel=1e-6)
     assert (nan, inf) == (0, 0)
+
+
+def test_the_mean_of_float64_is_exact_and_does_not_count_an_infinity():
+    assert statistics(torch.tensor([1.0, 1.0 + 2**-40], dtype=torch.float64))[2] == 1.0 + 2**-41
+    largest = torch.finfo(torch.float64).max
+    assert statistics(torch.tensor([largest, largest, math.inf], dtype=torch.float64))[2] == largest
 
 
 def test_float8_is_read():
@@ -161,7 +189,7 @@ class Refusing(torch.Tensor):
     @classmethod
     def __torch_function__(cls, function, types, args=(), kwargs=None):
         if getattr(function, "__name__", "") in ("aminmax", "mean", "stack"):
-            raise RuntimeError("not allowed")
+            raise TypeError("not allowed")  # as torch does where a subclass has no such function
         return super().__torch_function__(function, types, args, kwargs or {})
 
 
@@ -169,6 +197,7 @@ class Refusing(torch.Tensor):
     ("value", "reason"),
     [
         (torch.empty(2, device="meta"), "meta"),
+        (FakeTensorMode().from_tensor(torch.ones(2)), "meta"),
         (torch.empty(0), "empty"),
         (torch.tensor([1, 2]), "not floating-point"),
         (torch.tensor([True]), "not floating-point"),
@@ -176,7 +205,7 @@ class Refusing(torch.Tensor):
         (torch.eye(2).to_sparse(), "layout"),
         (torch.ones(2).as_subclass(Refusing), "could not be read"),
     ],
-    ids=["meta", "empty", "integer", "bool", "complex", "sparse", "refusing"],
+    ids=["meta", "fake", "empty", "integer", "bool", "complex", "sparse", "refusing"],
 )
 def test_a_tensor_that_is_not_read_has_a_reason(value, reason, tmp_path):
     recording = record_module(Gives((value, torch.ones(1))))
@@ -184,6 +213,8 @@ def test_a_tensor_that_is_not_read_has_a_reason(value, reason, tmp_path):
     assert reason in table["observed"].iloc[0]
     assert table[["min", "max", "mean", "nan", "inf"]].iloc[0].isna().all()
     assert table["mean"].iloc[1] == 1
+    alone = record_module(Gives(value)).values()
+    assert list(alone["observed"]) == [table["observed"].iloc[0]]
     assert Recording.load(recording.save(tmp_path / "run.json.gz")) == recording
 
 
