@@ -1,6 +1,7 @@
-"""Weights in tensors that wrap others (as quantised ones do), several tensors of a file in one parameter, and an
-adapter's load within another: without the packages that make them."""
+"""Weights in tensors that wrap others (as quantised ones do), several tensors of a file in one parameter, and loads
+within others, beside others and cut short: without the packages that make them."""
 
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -79,3 +80,63 @@ def test_the_load_of_an_adapter_within_another_leaves_both_whole():
         (0, "q.weight", "q.weight", "loaded", 16),
         (1, "base.q.lora.weight", "q.lora.weight", "renamed", 8),
     ]
+
+
+KEYS = SimpleNamespace(missing_keys=set(), unexpected_keys=set(), mismatched_keys=set())
+
+
+def begun(probe: LoadingProbe, key: str) -> None:
+    probe.load_wanted(framed())
+    probe.load_begins(framed(state_dict={key: torch.zeros(2, 2)}))
+
+
+def test_a_load_within_another_ends_itself_alone():
+    probe = LoadingProbe(iter(range(100)).__next__)
+    outer, inner = (torch.nn.ModuleDict({name: torch.nn.Linear(2, 2, bias=False)}) for name in ("outer", "inner"))
+    begun(probe, "outer.weight")
+    begun(probe, "inner.weight")
+    for name, model in (("inner.weight", inner), ("outer.weight", outer)):
+        probe._note_placed(name)
+        probe.load_ends(KEYS)
+        probe.model_ready(model)
+    assert probe.problems == {}
+    rows = [(row.load, row.parameter, row.status, row.nbytes) for row in probe.rows()]
+    assert rows == [(0, "outer.weight", "loaded", 16), (1, "inner.weight", "loaded", 16)]
+
+
+def test_what_a_worker_thread_places_belongs_to_the_load_that_runs_if_it_is_the_only_one():
+    """As the threads do in which 4.57 loads shards: they hold no from_pretrained of their own."""
+    probe = LoadingProbe(iter(range(100)).__next__)
+    model = torch.nn.ModuleDict({name: torch.nn.Linear(2, 2, bias=False) for name in ("one", "two")})
+
+    def in_a_thread(called, *arguments):
+        thread = threading.Thread(target=called, args=arguments, name="worker")
+        thread.start()
+        thread.join()
+
+    begun(probe, "one.weight")
+    probe.load_ends(KEYS)
+    probe.model_ready(model)
+    begun(probe, "one.weight")
+    in_a_thread(probe.placed, framed(target_name="one.weight"))
+    in_a_thread(begun, probe, "two.weight")
+    in_a_thread(probe.placed, framed(target_name="two.weight"))  # of which of the two is not known
+    probe.model_ready(model)
+    assert probe.problems == {}
+    first, second, third = probe.rows()
+    assert [first.thread, second.thread, third.thread] == [None, "worker", None]
+    assert second.placed is not None
+
+
+def test_a_load_that_an_error_leaves_tells_how_far_it_came():
+    probe = LoadingProbe(iter(range(100)).__next__)
+    probe.load_wanted(framed())
+    probe.load_begins(framed(state_dict=dict.fromkeys(("placed", "other shape", "later"), torch.zeros(2))))
+    noted = SimpleNamespace(mismatched_keys={("other shape", (2,), (3,))})
+    for name in ("placed", "other shape"):
+        probe.placed(framed(target_name=name, loading_info=noted))
+    probe.load_ends(None)
+    probe.model_ready(None)
+    assert probe.problems == {}
+    statuses = {row.key: row.status for row in probe.rows()}
+    assert statuses == {"placed": "placed", "other shape": "mismatched", "later": "not reached"}
