@@ -15,6 +15,17 @@ from helpers.probes.loading import LoadingProbe
 from helpers.probes.memory import held_bytes
 from helpers.probes.tensor_parts import bytes_in_process, parts_with_memory
 
+KEYS = SimpleNamespace(missing_keys=set(), unexpected_keys=set(), mismatched_keys=set())
+
+
+def framed(around: object = None, /, **values) -> SimpleNamespace:
+    return SimpleNamespace(f_locals=values, f_back=around)
+
+
+def begun(probe: LoadingProbe, key: str) -> None:
+    probe.load_wanted(framed())
+    probe.load_begins(framed(state_dict={key: torch.zeros(2, 2)}))
+
 
 @pytest.fixture
 def model():
@@ -54,11 +65,15 @@ def test_numbers_and_scales_share_the_bytes_of_their_parameter_and_none_is_lost(
     assert (rows["plain"].dtype, rows["plain"].nbytes) == ("bfloat16", 4)
 
 
-def framed(**values) -> SimpleNamespace:
-    return SimpleNamespace(f_locals=values, f_back=None)
+def test_the_ledger_of_a_load_counts_them_too(model):
+    probe = LoadingProbe(iter(range(100)).__next__)
+    begun(probe, "0.weight")
+    probe.model_ready(model)
+    assert [row.nbytes for row in probe.rows()] == [2 * 4 * 8 * 4]
 
 
-def test_the_load_of_an_adapter_within_another_leaves_both_whole():
+@pytest.mark.parametrize("stays", ["loaded", "offloaded"])
+def test_the_load_of_an_adapter_within_another_leaves_both_whole(stays):
     """As from_pretrained does with the folder of an adapter: the base, then PEFT's modules, then the adapter."""
     probe = LoadingProbe(iter(range(100)).__next__)
     model = torch.nn.ModuleDict({"q": torch.nn.ModuleDict({"base_layer": torch.nn.Linear(2, 2, bias=False)})})
@@ -70,24 +85,19 @@ def test_the_load_of_an_adapter_within_another_leaves_both_whole():
     ):
         probe.load_begins(framed(state_dict={key: torch.zeros(1)}))
         probe._open[-1].targets[key] = name
-        probe._note_placed(name)
+        if stays == "offloaded" and key == name:  # the base alone
+            probe.offloaded(framed(target_name=name))
+        else:
+            probe._note_placed(name)
         probe.load_ends(SimpleNamespace(missing_keys=missing, unexpected_keys=set(), mismatched_keys=set()))
     probe.model_ready(model)
     assert probe.problems == {}
     assert probe._open == []
     rows = [(row.load, row.key, row.parameter, row.status, row.nbytes) for row in probe.rows()]
     assert rows == [
-        (0, "q.weight", "q.weight", "loaded", 16),
+        (0, "q.weight", "q.weight", stays, 16),
         (1, "base.q.lora.weight", "q.lora.weight", "renamed", 8),
     ]
-
-
-KEYS = SimpleNamespace(missing_keys=set(), unexpected_keys=set(), mismatched_keys=set())
-
-
-def begun(probe: LoadingProbe, key: str) -> None:
-    probe.load_wanted(framed())
-    probe.load_begins(framed(state_dict={key: torch.zeros(2, 2)}))
 
 
 def test_a_load_within_another_ends_itself_alone():
@@ -104,15 +114,16 @@ def test_a_load_within_another_ends_itself_alone():
     assert rows == [(0, "outer.weight", "loaded", 16), (1, "inner.weight", "loaded", 16)]
 
 
+def in_a_thread(called, *arguments) -> None:
+    thread = threading.Thread(target=called, args=arguments, name="worker")
+    thread.start()
+    thread.join()
+
+
 def test_what_a_worker_thread_places_belongs_to_the_load_that_runs_if_it_is_the_only_one():
     """As the threads do in which 4.57 loads shards: they hold no from_pretrained of their own."""
     probe = LoadingProbe(iter(range(100)).__next__)
     model = torch.nn.ModuleDict({name: torch.nn.Linear(2, 2, bias=False) for name in ("one", "two")})
-
-    def in_a_thread(called, *arguments):
-        thread = threading.Thread(target=called, args=arguments, name="worker")
-        thread.start()
-        thread.join()
 
     begun(probe, "one.weight")
     probe.load_ends(KEYS)
@@ -140,3 +151,15 @@ def test_a_load_that_an_error_leaves_tells_how_far_it_came():
     assert probe.problems == {}
     statuses = {row.key: row.status for row in probe.rows()}
     assert statuses == {"placed": "placed", "other shape": "mismatched", "later": "not reached"}
+
+
+def test_what_a_load_has_queued_is_read_though_another_ends_meanwhile():
+    probe = LoadingProbe(iter(range(100)).__next__)
+    weight = torch.zeros(2, 2)
+    begun(probe, "weight")
+    probe.queued(framed(framed(original_key="weight", renamed_key="weight"), tensor=weight))
+    in_a_thread(lambda: (begun(probe, "other"), probe.model_ready(torch.nn.Linear(2, 2))))
+    in_a_thread(lambda: (probe.materialize_begins(framed(tensor=weight)), probe.materialize_ends(weight)))
+    probe.model_ready(torch.nn.Linear(2, 2))
+    assert probe.problems == {}
+    assert [(row.key, row.thread) for row in probe.rows()] == [("weight", "worker"), ("other", None)]
