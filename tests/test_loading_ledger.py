@@ -182,6 +182,7 @@ def test_tied_weights_that_the_checkpoint_holds_count_once(one_file, stored):
     save_file(weights, one_file / "model.safetensors", metadata={"format": "pt"})
     with record() as recording:
         model = AutoModelForCausalLM.from_pretrained(one_file, **compat.dtype_argument(torch.float32))
+    assert recording.parameters()["parameter"].is_unique
     assert recording.shards()["memory_bytes"].sum() == sum(parameter.nbytes for parameter in model.parameters())
 
 
@@ -212,6 +213,18 @@ def test_what_is_read_and_moved_outside_a_load_is_no_problem_of_the_recording(tm
         layer.load_state_dict(transformers.modeling_utils.load_state_dict(str(tmp_path / "pytorch_model.bin")))
     assert recording.warnings == []
     assert recording.loads == []
+
+
+def test_a_shard_that_is_gone_when_the_recording_ends_leaves_the_rows_without_its_bytes(one_file):
+    with record() as recording:
+        AutoModelForCausalLM.from_pretrained(one_file)
+        (one_file / "model.safetensors").rename(one_file / "moved")
+    ledger = recording.parameters()
+    assert set(ledger["key"]) == set(load_file(one_file / "moved"))
+    assert set(ledger["status"]) == {"loaded"}
+    assert ledger["begin"].isna().all()
+    (warning,) = recording.warnings
+    assert "loading ledger: byte ranges not observed" in warning
 
 
 def test_a_load_that_gives_its_information_too_has_the_same_ledger(one_file):

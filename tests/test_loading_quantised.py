@@ -149,8 +149,21 @@ def test_a_load_that_an_error_leaves_tells_how_far_it_came():
     probe.load_ends(None)
     probe.model_ready(None)
     assert probe.problems == {}
-    statuses = {row.key: row.status for row in probe.rows()}
-    assert statuses == {"placed": "placed", "other shape": "mismatched", "later": "not reached"}
+    rows = {row.key: (row.status, row.thread) for row in probe.rows()}
+    main = threading.current_thread().name
+    assert rows == {"placed": ("placed", main), "other shape": ("mismatched", main), "later": ("not reached", None)}
+
+
+def test_a_gpu_that_fails_takes_no_row_with_it():
+    def fails() -> dict:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    load, problems = Load(), {}
+    load.stored["weight"] = (None, "float32", (4,))
+    load.copies = SimpleNamespace(resolve=fails)
+    (row,) = ledger_rows([load], problems)
+    assert (row.key, row.copy_began) == ("weight", None)
+    assert "device-side assert" in problems["copies"]
 
 
 def test_what_a_load_has_queued_is_read_though_another_ends_meanwhile():
