@@ -1,5 +1,7 @@
 """A GGUF file: its header, the ledger of its load, and what is said where one stands in the place of a folder."""
 
+import shutil
+
 import gguf
 import numpy
 import pytest
@@ -106,3 +108,17 @@ def test_the_ledger_has_the_types_and_bytes_of_the_file(gguf_file, dtype):
     (shard,) = recording.shards().to_dict("records")
     assert shard["disk_bytes"] == sum(tensor.nbytes for tensor in stored.values())
     assert shard["casts"] == len(stored) if dtype is torch.bfloat16 else (ledger["disk_dtype"] == "Q4_0").sum()
+
+
+def test_a_file_that_is_gone_when_the_recording_ends_leaves_the_rows_without_its_bytes(gguf_file, tmp_path):
+    copy = shutil.copy(gguf_file, tmp_path / "copy.gguf")
+    with record("landmarks") as recording:
+        AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file=copy.name)
+        copy.unlink()
+    ledger = recording.parameters()
+    assert len(ledger) == len(read_gguf_header(gguf_file).tensors)
+    assert set(ledger["status"]) == {"loaded"}
+    assert set(ledger["file"]) == {"copy.gguf"}
+    assert ledger["disk_dtype"].isna().all()  # not the float32 that transformers makes of any
+    (warning,) = recording.warnings
+    assert "loading ledger: byte ranges not observed" in warning

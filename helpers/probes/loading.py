@@ -203,9 +203,10 @@ class LoadingProbe:
         for name, tensor in tensors:
             known = first_name.setdefault(id(tensor), name)
             final = _final(model, name, tensor, known if known != name else None)
-            load.final[_name_at_load(load, name)] = final
+            at_load = _name_at_load(load, name)
+            load.final[at_load] = final
             if final.device == "disk":
-                load.offloaded.add(name)
+                load.offloaded.add(at_load)
         load.prefix = getattr(model, "base_model_prefix", "")
 
     def rows(self) -> list[LoadRow]:
@@ -230,7 +231,9 @@ def _first_of_several(frame: types.FrameType, name: str) -> str:
 def _name_at_load(load: Load, name: str) -> str:
     """The name of a parameter when it was loaded: PEFT has put a module between, where an adapter came after."""
     before = _without_adapter(name)
-    return before if before in load.placed and name not in load.placed else name
+    if before == name or name in load.placed or name in load.offloaded:
+        return name
+    return before if before in load.placed or before in load.offloaded else name
 
 
 def _without_adapter(name: str) -> str:

@@ -42,10 +42,21 @@ def parameters(recording: Recording) -> Table:
     return with_rank(recording, table, ranks_of(recording, "loads"))
 
 
+def _stored_twice(table: pd.DataFrame) -> pd.Series:
+    """Which rows hold a tensor under a further name whose first name is stored too."""
+    by = [name for name in ("rank", "load") if name in table]
+    stored = table[table["file"].notna()]
+    first = set(stored[[*by, "parameter"]].itertuples(index=False, name=None))
+    named = table[[*by, "tied_to"]].itertuples(index=False, name=None)
+    return pd.Series([name in first for name in named], index=table.index) & table["tied_to"].notna()
+
+
 def shards(recording: Recording) -> Table:
     """See `Recording.shards`."""
     table = pd.DataFrame(parameters(recording))
-    elsewhere = table["device"].eq("disk") | table["status"].eq("mismatched")  # what lies in memory is not the file's
+    # what lies in memory is not the file's, or it is the tensor of another row
+    not_taken = table["status"].isin(("mismatched", "unexpected"))
+    elsewhere = table["device"].eq("disk") | not_taken | _stored_twice(table)
     table = table.assign(
         disk_bytes=table["end"] - table["begin"],
         nbytes=table["nbytes"].mask(elsewhere, 0),
