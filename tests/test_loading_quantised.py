@@ -22,9 +22,9 @@ def framed(around: object = None, /, **values) -> SimpleNamespace:
     return SimpleNamespace(f_locals=values, f_back=around)
 
 
-def begun(probe: LoadingProbe, key: str) -> None:
+def begun(probe: LoadingProbe, *keys: str) -> None:
     probe.load_wanted(framed())
-    probe.load_begins(framed(state_dict={key: torch.zeros(2, 2)}))
+    probe.load_begins(framed(state_dict=dict.fromkeys(keys, torch.zeros(2, 2))))
 
 
 @pytest.fixture
@@ -128,15 +128,19 @@ def test_what_a_worker_thread_places_belongs_to_the_load_that_runs_if_it_is_the_
     begun(probe, "one.weight")
     probe.load_ends(KEYS)
     probe.model_ready(model)
-    begun(probe, "one.weight")
+    begun(probe, "one.weight", "two.weight")
     in_a_thread(probe.placed, framed(target_name="one.weight"))
     in_a_thread(begun, probe, "two.weight")
     in_a_thread(probe.placed, framed(target_name="two.weight"))  # of which of the two is not known
     probe.model_ready(model)
     assert probe.problems == {}
-    first, second, third = probe.rows()
-    assert [first.thread, second.thread, third.thread] == [None, "worker", None]
-    assert second.placed is not None
+    rows = [(row.load, row.key, row.thread, row.placed is not None) for row in probe.rows()]
+    assert rows == [
+        (0, "one.weight", None, False),
+        (1, "one.weight", "worker", True),
+        (1, "two.weight", None, False),
+        (2, "two.weight", None, False),
+    ]
 
 
 def test_a_load_that_an_error_leaves_tells_how_far_it_came():
