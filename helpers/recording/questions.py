@@ -199,9 +199,9 @@ class Questions:
         Columns: load (number, from 0), file, tensors (how many), disk_bytes (bytes of its tensors in the file; <NA>
         without byte ranges), memory_bytes (bytes of them in memory: tied ones once, none of those that stay on disk,
         did not fit or were not taken), casts (of those in memory, how many have another dtype there; what stays on disk
-        is cast at each use), first and last (milliseconds since the recording began at which its first and its last tensor was in its module), copied
-        (milliseconds from the begin of its first copy to a GPU to the end of its last, on the GPU's clock; <NA> without
-        one). Zoom: landmarks. Raises RecordingError when nothing was loaded.
+        is cast at each use), first and last (milliseconds since the recording began at which its first and its
+        last tensor was in its module), copied (milliseconds from the begin of its first copy to a GPU to the end of its
+        last, on the GPU's clock; <NA> without one). Zoom: landmarks. Raises RecordingError when nothing was loaded.
         """
         from ..queries import loads
 
