@@ -87,3 +87,31 @@ def test_an_encoder_decoder_has_the_tokens_of_its_own_and_the_bytes_of_both():
         assert layer_sizes(SimpleNamespace(self_attention_cache=parts[0], cross_attention_cache=parts[1])) is None
     alone = SimpleNamespace(self_attention_cache=own, cross_attention_cache=None, layers=[layer()])
     assert layer_sizes(alone) == [LayerSize(5, 8, BYTES)]
+
+
+def test_an_unknown_cache_is_not_observed():
+    assert layer_sizes(object()) is None
+    assert total(None) == (NOT_OBSERVED, NOT_OBSERVED)
+
+
+def test_a_legacy_cache_of_tuples():
+    layer = (torch.zeros(1, 2, 5, 4), torch.zeros(1, 2, 5, 4))
+    assert layer_sizes((layer, layer)) == [LayerSize(5, 5, 320)] * 2
+    assert total(layer_sizes((layer, layer))) == (5, 640)
+
+
+@pytest.mark.parametrize(
+    "state", [{"is_conv_states_initialized": True}, {"is_initialized": True}, {"_quantized_keys": (1,), "keys": KEYS}]
+)
+def test_a_layer_with_another_state_than_keys_and_values_has_no_known_size(state):
+    class Layer:
+        keys = values = None
+
+        def get_seq_length(self):
+            return 8
+
+    known, unknown = Layer(), Layer()
+    known.keys = known.values = torch.zeros(1, 2, 8, 4)
+    vars(unknown).update(state)
+    cache = type("Cache", (), {"layers": [known, unknown]})()
+    assert total(layer_sizes(cache)) == (8, NOT_OBSERVED)

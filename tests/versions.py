@@ -53,6 +53,7 @@ TESTS = (
     "test_recorder.py",
     "test_process_as_before.py",
     "test_generation_steps.py",
+    "test_generation_kv_cache.py",
     "test_contrastive_search.py",
     "test_offload.py",
     "test_secrets.py",
