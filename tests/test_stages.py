@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM
 
 from helpers import record
 from helpers.events import NOT_OBSERVED
+from helpers.queries.stages import not_fired
 from helpers.recording.recording import Recording
 from tests.recorded_call import NEW_TOKENS, recorded_call
 
@@ -106,6 +107,9 @@ def test_what_did_not_run_in_the_recording_is_told_of_each_landmark(recording):
     assert absent["observed"]["load.dispatch"] == "not observed: it did not run"
     builtin = "not observed: it was not called by GenerationMixin._sample, and is looked for nowhere else"
     assert absent["observed"]["smp.argmax"] == builtin
+    elsewhere = "not observed: it was not called by PreTrainedModel.from_pretrained, and is looked for nowhere else"
+    assert not_fired("config.deepcopy") == elsewhere
+    assert "did not run outside module calls" in not_fired("smp.softmax")
     assert set(absent["observed"]) & {"", "yes"} == set()
     assert absent[["per_step", "memory", "milliseconds"]].isna().all(axis=None)
     assert list(recording.landmarks(observed_only=True)["landmark"]) == list(table.index[table["calls"] > 0])

@@ -75,12 +75,16 @@ def landmarks(recording: Recording, *, observed_only: bool) -> Table:
 
 
 def not_fired(landmark_id: str) -> str:
-    """Why a landmark that has a function has no call. A builtin is seen only where the table knows a caller of it."""
+    """Why a landmark that has a function has no call. A builtin is seen only where the table knows a caller of it, and
+    of some functions only the calls from one place are the landmark's."""
     landmark = next((one for one in landmark_table.table() if one.id == landmark_id), None)
-    if landmark is None or not landmark.callers:
+    if landmark is not None and landmark.outside_modules:
+        return "not observed: it did not run outside module calls, and is looked for nowhere else"
+    callers = [*landmark.callers, *filter(None, [landmark.caller])] if landmark is not None else []
+    if not callers:
         return "not observed: it did not run"
-    callers = " or ".join(caller.rpartition(":")[2] for caller in landmark.callers)
-    return f"not observed: it was not called by {callers}, and is looked for nowhere else"
+    names = " or ".join(caller.rpartition(":")[2] for caller in callers)
+    return f"not observed: it was not called by {names}, and is looked for nowhere else"
 
 
 def _what_flowed(recording: Recording, events: np.ndarray, kept_steps: int, reason: str) -> dict:
