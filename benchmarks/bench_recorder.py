@@ -49,7 +49,7 @@ def recorded(work, *zoom: str, steps: int | None = 4):
 
 
 def events_unwritten(work):
-    """Every step recorded by a recorder that is told of each event, looks up its watch, and writes nothing: what is left
+    """Every step recorded by a recorder that is told of each event, looks up its watch and writes nothing. What is left
     is the interpreter's telling, the callbacks' way to the writer, and entering and leaving the recording. (No step is
     seen, so that none becomes a summary row.)"""
     run = recorded(work, steps=None)
